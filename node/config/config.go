@@ -1,0 +1,292 @@
+package config
+
+import (
+	"math/bits"
+	"time"
+)
+
+// Config is the whole configuration of one node. Make one with [Default] or [Load], never from the zero value.
+type Config struct {
+	Node     Node     `toml:"node"`
+	Log      Log      `toml:"log"`
+	Commit   Commit   `toml:"commit"`
+	Kafka    Kafka    `toml:"kafka"`
+	MQTT     MQTT     `toml:"mqtt"`
+	HTTP     HTTP     `toml:"http"`
+	Upstream Upstream `toml:"upstream"`
+}
+
+// What this node is, where it keeps its data, how it logs.
+type Node struct {
+	// Number of the node, unique among the brokers that clients see together.
+	ID int32 `toml:"id" min:"0"`
+
+	// Name for people, in logs, in the status page and in place of {site}. Empty: the host's name.
+	Name string `toml:"name"`
+
+	// Directory of everything the node stores. Empty: $STATE_DIRECTORY where systemd sets it (StateDirectory=),
+	// else /var/lib/culvert for root, else $XDG_STATE_HOME/culvert, else ~/.local/state/culvert.
+	DataDir string `toml:"data_dir"`
+
+	// Least severity that is logged.
+	LogLevel string `toml:"log_level" oneof:"debug info warn error" reload:"yes"`
+
+	// Form of the log lines on standard error. "auto" is text, without times when the journal adds them.
+	LogFormat string `toml:"log_format" oneof:"auto text json"`
+
+	// Memory the process should stay within; the garbage collector works harder as it gets near. "auto" is 40 % of the
+	// machine's (or the control group's) memory, unless the variable GOMEMLIMIT is set.
+	MemoryLimit AutoSize `toml:"memory_limit" min:"32MiB" max:"1TiB" also:"auto"`
+
+	// Longest time that stopping may take: connections are closed, open commits and positions stored.
+	StopTimeout Duration `toml:"stop_timeout" min:"1s" max:"10m"`
+}
+
+// The log: one store for all topics, and what a topic gets that says nothing else.
+type Log struct {
+	// Size of a segment file. Space is given back in whole segments.
+	SegmentBytes Size `toml:"segment_bytes" min:"1MiB" max:"1GiB"`
+
+	// A segment is sealed at this age even when it is not full, so that retention has something to drop.
+	SegmentAge Duration `toml:"segment_age" min:"1m" max:"365d"`
+
+	// Size of the preallocated journal that small commits are synced to first.
+	JournalBytes Size `toml:"journal_bytes" min:"1MiB" max:"256MiB"`
+
+	// Memory for records that are journalled, or on their way there, and not in a segment yet.
+	MaxPendingBytes Size `toml:"max_pending_bytes" min:"2MiB" max:"1GiB"`
+
+	// Most the segments may take on disk; the oldest goes when it is exceeded. 0: as much as the disk has.
+	MaxBytes Size `toml:"max_bytes" min:"4MiB" max:"1024TiB" also:"0"`
+
+	// Free space that is left to the rest of the machine. Below it producing is refused, and resumes by itself.
+	MinFreeBytes Size `toml:"min_free_bytes" min:"0" max:"1024TiB"`
+
+	// How long records are kept, for topics without a retention.ms of their own.
+	Retention Duration `toml:"retention" min:"1m" also:"unlimited" reload:"yes"`
+
+	// How many bytes a partition keeps, for topics without a retention.bytes of their own.
+	RetentionBytes Size `toml:"retention_bytes" min:"1MiB" also:"unlimited" reload:"yes"`
+
+	// Partitions of a topic that is created without a number.
+	NumPartitions int32 `toml:"num_partitions" min:"1" max:"1000" reload:"yes"`
+
+	// Create a topic when a client produces to it or asks for it by name, or a route leads to it.
+	AutoCreateTopics bool `toml:"auto_create_topics" reload:"yes"`
+
+	// Largest record batch, compressed, for topics without a max.message.bytes of their own.
+	MaxMessageBytes Size `toml:"max_message_bytes" min:"1KiB" max:"64MiB"`
+}
+
+// How records become durable. Every acknowledgement waits for the sync of its commit; these keys say how much one
+// commit gathers. Longer and larger spare the card, shorter answers sooner.
+type Commit struct {
+	// How long a commit waits for company. "auto" is 0 on solid state disks and 50ms on SD cards and eMMC.
+	Linger AutoDuration `toml:"linger" min:"0s" max:"5s" also:"auto"`
+
+	// Journalled records are written to the segment when this much has gathered.
+	AbsorbBytes Size `toml:"absorb_bytes" min:"64KiB" max:"64MiB"`
+
+	// Journalled records are written to the segment after this time at the latest.
+	AbsorbInterval Duration `toml:"absorb_interval" min:"10ms" max:"1m"`
+
+	// A commit of this size or more goes straight to the segment, not through the journal.
+	DirectBytes Size `toml:"direct_bytes" min:"16KiB" max:"16MiB"`
+
+	// Compression of the batches that culvert itself builds, from MQTT. Batches of native clients stay as they came.
+	Compression string `toml:"compression" oneof:"lz4 none"`
+}
+
+// The native listener: Kafka clients of every kind.
+type Kafka struct {
+	// Address to listen on, host:port; port 0 takes a free one. Empty: do not listen.
+	Listen string `toml:"listen"`
+
+	// Address that clients are told to connect to, host:port. Empty: the address they reached the node by.
+	Advertise string `toml:"advertise"`
+
+	// Must be written out as true to listen beyond loopback: anybody who reaches the port may read and write.
+	AllowAnonymous bool `toml:"allow_anonymous"`
+
+	// Largest request that is read.
+	MaxRequestBytes Size `toml:"max_request_bytes" min:"64KiB" max:"256MiB"`
+
+	// Connections at a time; more are closed as they come.
+	MaxConnections int32 `toml:"max_connections" min:"1" max:"100000"`
+
+	// A connection that sends nothing for this long is closed.
+	IdleTimeout Duration `toml:"idle_timeout" min:"1s" max:"7d"`
+
+	// Partitions of the internal topic that holds consumers' committed offsets. Fixed once the topic exists.
+	OffsetsPartitions int32 `toml:"offsets_partitions" min:"1" max:"50"`
+}
+
+// The MQTT listener: sensors and everything that reads along.
+type MQTT struct {
+	// Address to listen on, host:port; port 0 takes a free one. Empty: do not listen.
+	Listen string `toml:"listen"`
+
+	// Must be written out as true to listen beyond loopback: anybody who reaches the port may publish and subscribe.
+	AllowAnonymous bool `toml:"allow_anonymous"`
+
+	// Largest packet that is read.
+	MaxPacketBytes Size `toml:"max_packet_bytes" min:"1KiB" max:"64MiB"`
+
+	// Connections at a time; more are closed as they come.
+	MaxConnections int32 `toml:"max_connections" min:"1" max:"100000"`
+
+	// A connection must send its CONNECT packet within this time.
+	ConnectTimeout Duration `toml:"connect_timeout" min:"100ms" max:"5m"`
+
+	// Longest keepalive. A client that asks for a longer one, or for none, is still closed after one and a half times
+	// this silence. 0: clients have what they ask for.
+	MaxKeepalive Duration `toml:"max_keepalive" min:"1s" max:"18h" also:"0s"`
+
+	// Messages of one client that may wait for their acknowledgement; at the limit its socket is not read.
+	MaxInflight int32 `toml:"max_inflight" min:"1" max:"65535"`
+
+	// The same limit in bytes, for one client.
+	MaxInflightBytes Size `toml:"max_inflight_bytes" min:"64KiB" max:"256MiB"`
+
+	// The same limit in bytes, for all clients together.
+	MaxTotalInflightBytes Size `toml:"max_total_inflight_bytes" min:"1MiB" max:"1GiB"`
+
+	// Retained messages; a new one beyond the limit is stored in the log but not retained.
+	MaxRetained int32 `toml:"max_retained" min:"0" max:"10000000"`
+
+	// Bytes of retained messages, topics included; likewise.
+	MaxRetainedBytes Size `toml:"max_retained_bytes" min:"0" max:"1GiB"`
+
+	Defaults MQTTDefaults `toml:"defaults"`
+	Routes   []Route      `toml:"route" reload:"yes"`
+}
+
+// What becomes of an MQTT message that no route matches.
+type MQTTDefaults struct {
+	// Topic of the log. Empty: refuse such messages.
+	Topic string `toml:"topic" reload:"yes"`
+
+	// Key of the record; the placeholder {topic} is the MQTT topic.
+	Key string `toml:"key" reload:"yes"`
+}
+
+// A route leads MQTT topics to a topic of the log. The first that matches wins. Levels written as {name} match one
+// level, like +, and can be used in topic, key and headers; {topic} is the whole MQTT topic.
+type Route struct {
+	// MQTT topic filter; may end in #.
+	Filter string `toml:"filter"`
+
+	// Topic of the log.
+	Topic string `toml:"topic"`
+
+	// Key of the record. Empty: that of [mqtt.defaults].
+	Key string `toml:"key"`
+
+	// Headers added to the record.
+	Headers map[string]string `toml:"headers"`
+}
+
+// The HTTP listener: /healthz, /readyz, /metrics, /status.
+type HTTP struct {
+	// Address to listen on, host:port; port 0 takes a free one. Empty: do not listen.
+	Listen string `toml:"listen"`
+
+	// Must be written out as true to listen beyond loopback: anybody who reaches the port may look.
+	AllowAnonymous bool `toml:"allow_anonymous"`
+
+	// Serve Go's profiles below /debug/pprof.
+	Pprof bool `toml:"pprof"`
+}
+
+// The Kafka cluster at the centre that topics are forwarded to. Without brokers nothing is forwarded.
+type Upstream struct {
+	// Addresses to start from, host:port.
+	Brokers []string `toml:"brokers"`
+
+	// Name of this place, for {site}. Empty: the node's name.
+	Site string `toml:"site"`
+
+	// Name of a topic at the centre; {site} and {topic} are replaced.
+	Topic string `toml:"topic"`
+
+	// Topics to forward, as names or patterns with * and ?. Internal topics are never forwarded.
+	Topics []string `toml:"topics" reload:"yes"`
+
+	// Topics not to forward, even if they match above.
+	Exclude []string `toml:"exclude" reload:"yes"`
+
+	// Compression of the batches sent.
+	Compression string `toml:"compression" oneof:"lz4 zstd snappy gzip none"`
+
+	// Memory for records that are sent and not confirmed.
+	MaxBufferedBytes Size `toml:"max_buffered_bytes" min:"64KiB" max:"256MiB"`
+
+	// Longest wait between two attempts to reach the centre; it starts small and doubles.
+	MaxBackoff Duration `toml:"max_backoff" min:"1s" max:"1h"`
+}
+
+// Default returns the configuration of a node that has none: all listeners on loopback, nothing forwarded.
+// What depends on the machine (name, data directory, site) is empty; [Config.Resolve] fills it in.
+func Default() *Config {
+	return &Config{
+		Node: Node{
+			ID:          1,
+			LogLevel:    "info",
+			LogFormat:   "auto",
+			MemoryLimit: AutoSize(Auto),
+			StopTimeout: Duration(30 * time.Second),
+		},
+		Log: Log{
+			SegmentBytes:     defaultSegmentBytes,
+			SegmentAge:       Duration(24 * time.Hour),
+			JournalBytes:     8 * MiB,
+			MaxPendingBytes:  16 * MiB,
+			MinFreeBytes:     64 * MiB,
+			Retention:        Duration(7 * 24 * time.Hour),
+			RetentionBytes:   Unlimited,
+			NumPartitions:    1,
+			AutoCreateTopics: true,
+			MaxMessageBytes:  1<<20 + 12,
+		},
+		Commit: Commit{
+			Linger:         AutoDuration(Auto),
+			AbsorbBytes:    1 * MiB,
+			AbsorbInterval: Duration(time.Second),
+			DirectBytes:    256 * KiB,
+			Compression:    "lz4",
+		},
+		Kafka: Kafka{
+			Listen:            "127.0.0.1:9092",
+			MaxRequestBytes:   8 * MiB,
+			MaxConnections:    1000,
+			IdleTimeout:       Duration(10 * time.Minute),
+			OffsetsPartitions: 4,
+		},
+		MQTT: MQTT{
+			Listen:                "127.0.0.1:1883",
+			MaxPacketBytes:        1 * MiB,
+			MaxConnections:        10000,
+			ConnectTimeout:        Duration(10 * time.Second),
+			MaxInflight:           65535,
+			MaxInflightBytes:      4 * MiB,
+			MaxTotalInflightBytes: 16 * MiB,
+			MaxRetained:           100000,
+			MaxRetainedBytes:      16 * MiB,
+			Defaults:              MQTTDefaults{Topic: "mqtt", Key: "{topic}"},
+		},
+		HTTP: HTTP{Listen: "127.0.0.1:8080"},
+		Upstream: Upstream{
+			Topic:            "{site}.{topic}",
+			Topics:           []string{"*"},
+			Compression:      "lz4",
+			MaxBufferedBytes: 8 * MiB,
+			MaxBackoff:       Duration(30 * time.Second),
+		},
+	}
+}
+
+// A 32-bit process can map about 2 GiB in all, and every segment in use is mapped.
+const (
+	defaultSegmentBytes Size = (16 + 48*(bits.UintSize/64)) * MiB
+	maxSegmentBytes     Size = (64 + 960*(bits.UintSize/64)) * MiB
+)
