@@ -1,0 +1,72 @@
+# culvert: `make help` lists the targets. Only Go is needed for run, build, test, bench and demo.
+
+# Versions of tools, pinned here and nowhere else.
+GOLANGCI_VERSION := v2.15.0
+
+GO      ?= go
+OUT     ?= build
+BINARY  := $(OUT)/culvert
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+# Tools are kept outside the tree and named by their version, so that a fresh clone finds them built.
+TOOLS    ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/culvert-tools
+GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)-$(shell $(GO) env GOVERSION)
+
+# One line for every build there is: no path, no clock and no repository state goes into the binary.
+BUILD = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
+
+KILLS    ?= 1000
+FUZZTIME ?= 30s
+ARGS     ?=
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: build ## Start a node with no configuration (ARGS="--config culvert.toml" for one)
+	$(BINARY) run $(ARGS)
+
+.PHONY: build
+build: ## Build the binary into build/
+	@mkdir -p $(OUT)
+	$(BUILD) -o $(BINARY) ./cmd/culvert
+
+.PHONY: test
+test: ## Run the tests
+	$(GO) test ./...
+
+.PHONY: race
+race: ## Run the tests under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race ./...
+
+.PHONY: lint
+lint: $(GOLANGCI) ## Check formatting, style, import directions and 32-bit safety
+	$(GOLANGCI) run ./...
+
+$(GOLANGCI):
+	@mkdir -p $(TOOLS)/bin
+	GOFLAGS= GOBIN=$(TOOLS)/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	mv $(TOOLS)/bin/golangci-lint $@
+
+.PHONY: fmt
+fmt: $(GOLANGCI) ## Format the sources
+	$(GOLANGCI) fmt ./...
+
+.PHONY: cross
+cross: ## Build and compare every target's binary, run those of 64- and 32-bit ARM under qemu-user
+	$(GO) test -tags cross -count=1 -timeout 60m -v ./cross $(ARGS)
+
+.PHONY: soak
+soak: ## Kill the node under load KILLS times, fill its disk, damage its files
+	$(GO) test -tags soak -count=1 -timeout 6h -v ./node/soak -args -kills $(KILLS) $(ARGS)
+
+.PHONY: fuzz
+fuzz: ## Fuzz every target for FUZZTIME each
+	bash .ci/fuzz $(FUZZTIME)
+
+.PHONY: clean
+clean: ## Remove what was built (tools stay in their cache)
+	rm -rf $(OUT)
