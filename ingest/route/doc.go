@@ -25,6 +25,6 @@
 // message comes is not rewritten, because two devices could then share a topic unnoticed: the message is refused with
 // a *NameError.
 //
-// An empty key template means {topic}. The partition of a message is chosen from its key, so it depends on the route and
+// A route without a key template has the default's; where that is empty, too, it is {topic}. The partition of a message is chosen from its key, so it depends on the route and
 // the MQTT topic alone. A header whose value turns out empty is left out.
 package route

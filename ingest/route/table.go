@@ -60,7 +60,7 @@ func position(route int, filter string) string {
 type Route struct {
 	Filter  string           // topic filter with named levels; not used in the default
 	Topic   string           // template of the log topic; "" in the default refuses what no route matches
-	Key     string           // template of the key; "" means {topic}
+	Key     string           // template of the key; "" means the default's, in the default {topic}
 	Headers []HeaderTemplate // added to each record, in this order
 }
 
@@ -106,9 +106,15 @@ type Table struct {
 
 // New compiles routes and the default. An error is an *Error that names the route, or several of them joined.
 func New(routes []Route, def Route) (*Table, error) {
+	if def.Key == "" {
+		def.Key = "{" + wholeTopic + "}"
+	}
 	t := &Table{rules: make([]rule, 0, len(routes))}
 	var errs []error
 	for i, r := range routes {
+		if r.Key == "" {
+			r.Key = def.Key
+		}
 		c, err := compile(i, r)
 		if err != nil {
 			errs = append(errs, err)
@@ -150,11 +156,7 @@ func compile(index int, r Route) (rule, error) {
 	if c.topic.constant() {
 		c.name = r.Topic
 	}
-	key := r.Key
-	if key == "" {
-		key = "{" + wholeTopic + "}"
-	}
-	if c.key, err = parseTemplate(key, names); err != nil {
+	if c.key, err = parseTemplate(r.Key, names); err != nil {
 		return fail("key", err)
 	}
 	seen := map[string]bool{}

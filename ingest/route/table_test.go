@@ -203,6 +203,18 @@ func TestMayYieldIsANameAndFollowsTheTemplates(t *testing.T) {
 	}
 }
 
+func TestKeyLeftOutIsTheDefaults(t *testing.T) {
+	table, err := New([]Route{{Filter: "a/#", Topic: "b"}, {Filter: "c", Topic: "d", Key: "{topic}"}}, Route{Topic: "mqtt", Key: "one"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for topic, key := range map[string]string{"a/x": "one", "c": "c", "z": "one"} {
+		if got, err := table.Resolve([]byte(topic)); err != nil || string(got.Key) != key {
+			t.Errorf("%s: %s %v", topic, got.Key, err)
+		}
+	}
+}
+
 func TestLevelsOfALongTopic(t *testing.T) {
 	topic := []byte(strings.Repeat("x/", 300) + "end")
 	var l levels
