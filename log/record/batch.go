@@ -67,7 +67,16 @@ func (b Batch) LastOffset() int64 { return b.BaseOffset() + int64(b.LastOffsetDe
 func (b Batch) NextOffset() int64 { return b.LastOffset() + 1 }
 
 // Size is the number of bytes of the whole batch by its length field. Split has made sure that it is len(b).
-func (b Batch) Size() int { return int(int32(binary.BigEndian.Uint32(b[posLength:]))) + prefixSize }
+func (b Batch) Size() int { return int(b.length()) + prefixSize }
+
+func (b Batch) length() int32 { return int32(binary.BigEndian.Uint32(b[posLength:])) }
+
+func (b Batch) setLength() {
+	if int64(len(b)) > math.MaxInt32 {
+		panic("record: batch of more than MaxInt32 bytes")
+	}
+	binary.BigEndian.PutUint32(b[posLength:], uint32(len(b)-prefixSize))
+}
 
 // LeaderEpoch is the epoch of the leader that appended the batch, or -1.
 func (b Batch) LeaderEpoch() int32 { return int32(binary.BigEndian.Uint32(b[posLeaderEpoch:])) }
@@ -113,10 +122,14 @@ func (b Batch) LastSequence() int32 {
 func (b Batch) Count() int32 { return int32(binary.BigEndian.Uint32(b[posCount:])) }
 
 // SetBaseOffset patches the offset of the first record, which the CRC does not cover.
-func (b Batch) SetBaseOffset(offset int64) { binary.BigEndian.PutUint64(b[posBaseOffset:], uint64(offset)) }
+func (b Batch) SetBaseOffset(offset int64) {
+	binary.BigEndian.PutUint64(b[posBaseOffset:], uint64(offset))
+}
 
 // SetLeaderEpoch patches the leader epoch, which the CRC does not cover.
-func (b Batch) SetLeaderEpoch(epoch int32) { binary.BigEndian.PutUint32(b[posLeaderEpoch:], uint32(epoch)) }
+func (b Batch) SetLeaderEpoch(epoch int32) {
+	binary.BigEndian.PutUint32(b[posLeaderEpoch:], uint32(epoch))
+}
 
 // SetLogAppendTime gives all records the timestamp ms, as message.timestamp.type=LogAppendTime asks: it sets the max
 // timestamp and the attribute bit and computes the CRC anew, which reads the whole batch.

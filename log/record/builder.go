@@ -21,12 +21,13 @@ type Builder struct {
 	baseTimestamp int64
 	maxTimestamp  int64
 	count         int32
+	pause         uint8 // batches that are not tried to be compressed
 }
 
 // Reset empties the builder and lets it write into buf's memory, from its first byte on, growing into another
 // buffer when that is full. Reset(nil) leaves the old buffer to a batch that lives in it.
 func (b *Builder) Reset(buf []byte) {
-	*b = Builder{}
+	*b = Builder{pause: b.pause}
 	if cap(buf) >= HeaderSize {
 		b.buf = buf[:HeaderSize]
 	}
@@ -116,28 +117,41 @@ func (b *Builder) extend(n int) int {
 	return p
 }
 
-// Finish fills the header of the batch and returns it; nil without records. The batch has no producer id. It lives in
-// the builder's buffer: the builder must be Reset before the next batch, with another buffer while this one is in use.
+// Finish fills the header of the batch and returns it; nil without records. The batch has no producer id.
+//
+// The records are compressed by codec when that makes them smaller by a 16th; after a batch where it did not, the next
+// 15 are not tried. A compressed batch lies in dst's memory, from its first byte on, if dst's capacity suffices (it does
+// with Len bytes), else in new memory of just its size; the builder's buffer is free for the next batch. An
+// uncompressed one lies in the builder's buffer, and the builder must be Reset to another one while it is in use.
+// Attributes().Codec() tells which.
 func (b *Builder) Finish(baseOffset int64, leaderEpoch int32, codec Codec, dst []byte) Batch {
 	if b.count == 0 {
 		return nil
 	}
-	b.fill(b.buf, baseOffset, leaderEpoch, None)
-	return Batch(b.buf)
+	var out Batch
+	if raw := b.buf[HeaderSize:]; codec != None && len(raw) >= compressMin {
+		if b.pause > 0 {
+			b.pause--
+		} else if out = deflate(codec, raw, dst); out == nil {
+			b.pause = compressPause
+		}
+	}
+	if out == nil {
+		out, codec = b.buf, None
+	}
+	b.fill(out, baseOffset, leaderEpoch, codec)
+	return out
 }
 
 // fill writes the header of a batch whose records are in place.
 func (b *Builder) fill(to Batch, baseOffset int64, leaderEpoch int32, codec Codec) {
-	if len(to) > math.MaxInt32 {
-		panic("record: batch of more than MaxInt32 bytes")
-	}
 	_ = to[HeaderSize-1]
 	be := binary.BigEndian
 	be.PutUint64(to[posBaseOffset:], uint64(baseOffset))
-	be.PutUint32(to[posLength:], uint32(len(to)-prefixSize))
+	to.setLength()
 	be.PutUint32(to[posLeaderEpoch:], uint32(leaderEpoch))
 	to[posMagic] = magic
-	be.PutUint16(to[posAttributes:], uint16(codec))
+	to.setAttributes(Attributes(codec))
 	be.PutUint32(to[posLastOffsetDelta:], uint32(b.count-1))
 	be.PutUint64(to[posBaseTimestamp:], uint64(b.baseTimestamp))
 	be.PutUint64(to[posMaxTimestamp:], uint64(b.maxTimestamp))

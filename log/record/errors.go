@@ -26,7 +26,9 @@ var (
 // MagicError is the message format that was found in place of 2; it is ErrMagic.
 type MagicError int8
 
-func (e MagicError) Error() string { return fmt.Sprintf("record: batch is of magic %d, not 2", int8(e)) }
+func (e MagicError) Error() string {
+	return fmt.Sprintf("record: batch is of magic %d, not 2", int8(e))
+}
 
 // Is makes errors.Is(e, ErrMagic) true.
 func (e MagicError) Is(target error) bool { return target == ErrMagic }
@@ -59,6 +61,16 @@ func (e *Error) Unwrap() []error {
 		return []error{e.Kind, e.Cause}
 	}
 	return []error{e.Kind}
+}
+
+// atRecord returns err, if it is an Error, as that of the record at index i.
+func atRecord(err error, i int32) error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		at := *e
+		at.Record = i
+		return &at
+	}
+	return err
 }
 
 func batchError(kind error, format string, args ...any) error {

@@ -21,3 +21,59 @@ func putUvarint(buf []byte, p int, u uint64) int {
 	buf[p] = byte(u)
 	return p + 1
 }
+
+// varint32 reads a signed number of at most 32 bits at b[p] and returns it and the position after it, which is 0 when
+// there is none: b ends, the number has more than five bytes, or more than 32 bits.
+func varint32(b []byte, p int) (int32, int) {
+	if uint(p) < uint(len(b)) && b[p] < 0x80 {
+		u := uint32(b[p])
+		return int32(u>>1) ^ -int32(u&1), p + 1
+	}
+	return varint32Slow(b, p)
+}
+
+func varint32Slow(b []byte, p int) (int32, int) {
+	var u uint64
+	for shift := 0; shift < 35; shift += 7 {
+		if uint(p) >= uint(len(b)) {
+			return 0, 0
+		}
+		c := b[p]
+		p++
+		u |= uint64(c&0x7f) << shift
+		if c < 0x80 {
+			if u>>32 != 0 {
+				return 0, 0
+			}
+			return int32(unzigzag(u)), p
+		}
+	}
+	return 0, 0
+}
+
+// varint64 is varint32 for 64 bits and at most ten bytes.
+func varint64(b []byte, p int) (int64, int) {
+	if uint(p) < uint(len(b)) && b[p] < 0x80 {
+		return unzigzag(uint64(b[p])), p + 1
+	}
+	return varint64Slow(b, p)
+}
+
+func varint64Slow(b []byte, p int) (int64, int) {
+	var u uint64
+	for shift := 0; shift < 70; shift += 7 {
+		if uint(p) >= uint(len(b)) {
+			return 0, 0
+		}
+		c := b[p]
+		p++
+		if shift == 63 && c > 1 {
+			return 0, 0
+		}
+		u |= uint64(c&0x7f) << shift
+		if c < 0x80 {
+			return unzigzag(u), p
+		}
+	}
+	return 0, 0
+}
