@@ -1,0 +1,220 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/culvert-mq/culvert/log/fsx"
+)
+
+const (
+	// freeCheck is how often free space is looked at.
+	freeCheck = time.Second
+	// commitOverhead is what bbolt adds to a commit at most beside its batches: pages of the root and of the bucket.
+	commitOverhead = 4 * blockSize
+)
+
+// absorbLoop moves what gathers in the journal into the active segment.
+func (s *Store) absorbLoop() {
+	defer s.wg.Done()
+	timer := time.NewTimer(0)
+	if !timer.Stop() {
+		<-timer.C
+	}
+	armed := false
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-s.absorbSoon:
+			if !armed {
+				timer.Reset(s.opt.AbsorbInterval)
+				armed = true
+			}
+			continue
+		case <-s.absorbNow:
+		case <-timer.C:
+			armed = false
+		}
+		err := s.absorb(nil)
+		if err == nil {
+			err = s.spaceLeft()
+		}
+		s.setRefused(err)
+		if err != nil && !armed {
+			timer.Reset(freeCheck)
+			armed = true
+		}
+	}
+}
+
+// spaceLeft returns ErrFull when the device has less than MinFreeBytes left.
+func (s *Store) spaceLeft() error {
+	if s.opt.MinFreeBytes <= 0 {
+		return nil
+	}
+	if err := fsx.Check(s.opt.Faults, "store.space", s.opt.Dir); err != nil {
+		return s.classify(err)
+	}
+	free, err := fsx.FreeBytes(s.opt.Dir)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrFailed, err)
+	}
+	if free < s.opt.MinFreeBytes {
+		return fmt.Errorf("%w: %d bytes free, %d are kept back", ErrFull, free, s.opt.MinFreeBytes)
+	}
+	return nil
+}
+
+// setRefused refuses or takes appends from now on. A failed device stays refused.
+func (s *Store) setRefused(err error) {
+	if err != nil {
+		err = s.classify(err)
+	}
+	s.mu.Lock()
+	before := s.refused
+	if !errors.Is(before, ErrFailed) {
+		s.refused = err
+	}
+	s.mu.Unlock()
+	switch {
+	case before == nil && err != nil:
+		s.log.Error("appends are refused", "err", err)
+	case before != nil && err == nil && !errors.Is(before, ErrFailed):
+		s.log.Info("appends are taken again")
+	}
+}
+
+// absorb writes all that is pending, and behind it the group extra if there is one, as one commit.
+func (s *Store) absorb(extra *pendingGroup) error {
+	s.absorbMu.Lock()
+	defer s.absorbMu.Unlock()
+	s.pendMu.Lock()
+	groups := s.pending[:len(s.pending):len(s.pending)]
+	s.pendMu.Unlock()
+	n := len(groups)
+	if extra != nil {
+		groups = append(groups, *extra)
+	}
+	if len(groups) == 0 {
+		return nil
+	}
+	if extra != nil {
+		if err := s.spaceLeft(); err != nil { // what is pending has been acknowledged and may use the rest
+			return err
+		}
+	}
+	var entries []Entry
+	var ops []op
+	var size int64
+	for _, g := range groups {
+		entries, ops, size = append(entries, g.entries...), append(ops, g.ops...), size+g.bytes
+	}
+	sortEntries(entries)
+	last := groups[len(groups)-1].seq
+
+	if len(s.activeIndex) > 0 && s.active.Load().bytes.Load()+size+commitOverhead > s.opt.SegmentBytes {
+		if err := s.roll(); err != nil {
+			return err
+		}
+	}
+	seg := s.active.Load()
+	written, err := seg.commit(last, encodeOps(ops), entries)
+	if err != nil {
+		return err
+	}
+	s.m.SegmentBytes.Add(float64(written))
+	s.m.Absorptions.Inc()
+	s.apply(last, ops, entries)
+	if n > 0 {
+		freed := int64(0)
+		s.pendMu.Lock()
+		for _, g := range s.pending[:n] {
+			freed += g.bytes
+			s.pendingBytes -= g.bytes + int64(len(g.entries))*64
+		}
+		s.pending = append([]pendingGroup(nil), s.pending[n:]...)
+		s.journal.release(last)
+		s.pendMu.Unlock()
+		s.m.Pending.Sub(float64(freed))
+	}
+	s.measure()
+	return nil
+}
+
+// apply brings the state and the index up to a commit, and makes it readable. The caller holds absorbMu.
+func (s *Store) apply(seq uint64, ops []op, entries []Entry) {
+	for _, o := range ops {
+		s.state.applyOp(o)
+	}
+	for _, e := range entries {
+		if p := s.state.Partitions[e.Partition]; p != nil {
+			p.Apply(e.Batch)
+		}
+	}
+	indexCommit(seq, entries, func(id uint32, e indexEntry) {
+		s.activeIndex[id] = append(s.activeIndex[id], e)
+		if l := s.Log(id); l != nil {
+			l.absorbed(e)
+		}
+	})
+}
+
+// roll seals the active segment and begins the next one. The caller holds absorbMu.
+func (s *Store) roll() error {
+	old := s.active.Load()
+	sum := summarize(old.last, s.activeIndex)
+	if !old.sealed {
+		if err := old.seal(sum, s.activeIndex); err != nil {
+			return err
+		}
+	}
+	next, err := createSegment(s.opt.Dir, old.number+1, s.mapBytes(), s.opt.Now(), s.state, s.opt.Faults)
+	if err != nil {
+		return err
+	}
+	next.last = old.last
+	for _, run := range sum.Partitions {
+		if l := s.Log(run.ID); l != nil {
+			l.sealActive(old, run)
+		}
+	}
+	s.sealed = append(s.sealed, old)
+	s.activeIndex = make(map[uint32][]indexEntry)
+	s.active.Store(next)
+	s.touch(old)
+	s.log.Debug("segment sealed", "segment", old.number, "bytes", old.bytes.Load(), "partitions", len(sum.Partitions))
+	return nil
+}
+
+// mapBytes is how much of the active segment is mapped at once: its cap and the largest group beyond, so that bbolt never
+// has to map it anew, which would wait for every reader.
+func (s *Store) mapBytes() int { return int(s.opt.SegmentBytes + s.opt.MaxOpenBytes) }
+
+// touch notes that a sealed segment is used and unmaps the ones used least recently, beyond MaxMaps.
+func (s *Store) touch(seg *segment) {
+	s.mapsMu.Lock()
+	defer s.mapsMu.Unlock()
+	if i := slices.Index(s.maps, seg); i >= 0 {
+		s.maps = slices.Delete(s.maps, i, i+1)
+	}
+	s.maps = append(s.maps, seg)
+	for i := 0; len(s.maps) > s.opt.MaxMaps && i < len(s.maps)-1; {
+		if s.maps[i].unmap() {
+			s.maps = slices.Delete(s.maps, i, i+1)
+		} else {
+			i++ // it is being read
+		}
+	}
+}
+
+func (s *Store) measure() {
+	n := s.active.Load().bytes.Load() + s.journal.size + blockSize
+	for _, seg := range s.sealed {
+		n += seg.bytes.Load()
+	}
+	s.m.DiskBytes.Set(float64(n))
+	s.m.Segments.Set(float64(len(s.sealed) + 1))
+}

@@ -1,0 +1,161 @@
+package store
+
+import (
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"github.com/culvert-mq/culvert/log/record"
+)
+
+// indexEntry tells where a run of one partition's batches lies: those of one commit.
+type indexEntry struct {
+	base, next int64 // offsets, next is behind the last record
+	maxTime    int64 // largest timestamp, ms
+	seq        uint64
+	bytes      int64 // of the batches
+}
+
+const (
+	indexMagic     = "CVIX"
+	indexVersion   = 1
+	indexEntrySize = 40
+)
+
+func encodeIndex(entries []indexEntry) []byte {
+	b := make([]byte, 0, len(entries)*indexEntrySize)
+	for _, e := range entries {
+		b = binary.BigEndian.AppendUint64(b, uint64(e.base))    //nolint:gosec // offsets are not negative
+		b = binary.BigEndian.AppendUint64(b, uint64(e.next))    //nolint:gosec // offsets are not negative
+		b = binary.BigEndian.AppendUint64(b, uint64(e.maxTime)) //nolint:gosec // two's complement on disk
+		b = binary.BigEndian.AppendUint64(b, e.seq)
+		b = binary.BigEndian.AppendUint64(b, uint64(e.bytes)) //nolint:gosec // sizes are not negative
+	}
+	return seal(indexMagic, indexVersion, b)
+}
+
+// packedIndex is an index as it lies in a sealed segment.
+type packedIndex []byte
+
+func openIndex(b []byte) (packedIndex, error) {
+	body, err := unseal(indexMagic, indexVersion, b)
+	if err != nil {
+		return nil, err
+	}
+	if len(body)%indexEntrySize != 0 {
+		return nil, fmt.Errorf("index of %d bytes: %w", len(body), errTruncated)
+	}
+	return body, nil
+}
+
+func (p packedIndex) len() int { return len(p) / indexEntrySize }
+
+func (p packedIndex) at(i int) indexEntry {
+	b := p[i*indexEntrySize:]
+	return indexEntry{
+		base: int64(binary.BigEndian.Uint64(b)), next: int64(binary.BigEndian.Uint64(b[8:])), //nolint:gosec // as written
+		maxTime: int64(binary.BigEndian.Uint64(b[16:])), seq: binary.BigEndian.Uint64(b[24:]), //nolint:gosec // as written
+		bytes: int64(binary.BigEndian.Uint64(b[32:])), //nolint:gosec // as written
+	}
+}
+
+// summary is what opening a store needs of a sealed segment.
+type summary struct {
+	Last       uint64 // sequence of the newest commit
+	Partitions []runSummary
+}
+
+// runSummary sums up a partition's batches in one segment.
+type runSummary struct {
+	ID         uint32
+	Base, Next int64
+	MaxTime    int64
+	Bytes      int64
+}
+
+// bytes returns the size of all batches.
+func (s summary) bytes() int64 {
+	n := int64(0)
+	for _, p := range s.Partitions {
+		n += p.Bytes
+	}
+	return n
+}
+
+const (
+	summaryMagic   = "CVSM"
+	summaryVersion = 1
+)
+
+func (s summary) encode() []byte {
+	b := binary.BigEndian.AppendUint64(nil, s.Last)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(s.Partitions))) //nolint:gosec // bounded by the ids
+	for _, p := range s.Partitions {
+		b = binary.BigEndian.AppendUint32(b, p.ID)
+		for _, v := range []int64{p.Base, p.Next, p.MaxTime, p.Bytes} {
+			b = binary.BigEndian.AppendUint64(b, uint64(v)) //nolint:gosec // two's complement on disk
+		}
+	}
+	return seal(summaryMagic, summaryVersion, b)
+}
+
+func decodeSummary(b []byte) (*summary, error) {
+	body, err := unseal(summaryMagic, summaryVersion, b)
+	if err != nil {
+		return nil, err
+	}
+	r := reader{b: body}
+	s := &summary{Last: r.u64()}
+	for range r.count(36) {
+		s.Partitions = append(s.Partitions, runSummary{r.u32(), r.i64(), r.i64(), r.i64(), r.i64()})
+	}
+	return s, r.end()
+}
+
+// summarize builds the summary of a segment from its index.
+func summarize(last uint64, index map[uint32][]indexEntry) summary {
+	s := summary{Last: last}
+	for id, entries := range index {
+		if len(entries) == 0 {
+			continue
+		}
+		p := runSummary{ID: id, Base: entries[0].base, Next: entries[len(entries)-1].next, MaxTime: entries[0].maxTime}
+		for _, e := range entries {
+			p.MaxTime, p.Bytes = max(p.MaxTime, e.maxTime), p.Bytes+e.bytes
+		}
+		s.Partitions = append(s.Partitions, p)
+	}
+	slices.SortFunc(s.Partitions, func(a, b runSummary) int { return cmp.Compare(a.ID, b.ID) })
+	return s
+}
+
+// indexCommit calls fn with the index entry of every partition in a commit's entries, which are sorted.
+func indexCommit(seq uint64, entries []Entry, fn func(partition uint32, e indexEntry)) {
+	for len(entries) > 0 {
+		id := entries[0].Partition
+		e := indexEntry{base: entries[0].Batch.BaseOffset(), seq: seq, maxTime: entries[0].Batch.MaxTimestamp()}
+		for len(entries) > 0 && entries[0].Partition == id {
+			e.add(entries[0].Batch)
+			entries = entries[1:]
+		}
+		fn(id, e)
+	}
+}
+
+func (e *indexEntry) add(b record.Batch) {
+	e.next, e.maxTime, e.bytes = b.NextOffset(), max(e.maxTime, b.MaxTimestamp()), e.bytes+int64(b.Size())
+}
+
+// firstReaching returns the first of n runs, sorted by offset, that ends behind offset from; n if there is none.
+func firstReaching(n int, from int64, next func(i int) int64) int {
+	lo, hi := 0, n
+	for lo < hi {
+		if mid := int(uint(lo+hi) >> 1); next(mid) <= from { //nolint:gosec // the sum of two slice indexes
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	return lo
+}

@@ -1,0 +1,281 @@
+package store
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/culvert-mq/culvert/log/fsx"
+	"github.com/culvert-mq/culvert/log/record"
+)
+
+const (
+	blockSize      = 4096
+	journalName    = "journal"
+	journalMagic   = "CVJF"
+	journalVersion = 1
+	frameMagic     = "CVJG"
+	frameVersion   = 1
+	frameHeader    = 32 // magic 4, version 2, reserved 2, nonce 8, sequence 8, length 4, crc 4
+	itemHeader     = 8  // partition 4, length 4
+	opPartition    = 0xFFFFFFFF
+)
+
+// journal is a ring of preallocated blocks behind one header block. A group is a frame: it begins on a block, its
+// blocks are contiguous, and it is overwritten only after release. The committer reserves and writes; the absorber
+// releases under the same lock (Store.pendMu guards head and frames).
+type journal struct {
+	f      *os.File
+	path   string
+	nonce  uint64 // tells this ring's frames from anything a record may hold
+	size   int64  // of the ring, without the header block
+	head   int64  // where the next frame is tried
+	frames []frame
+	buf    []byte // of the frame being written
+	faults fsx.Faults
+}
+
+type frame struct {
+	seq      uint64
+	off, len int64
+}
+
+// replayed is a group found in the journal on opening.
+type replayed struct {
+	seq     uint64
+	ops     []op
+	entries []Entry
+}
+
+func createJournal(dir string, size int64, faults fsx.Faults) (*journal, error) {
+	path := filepath.Join(dir, journalName)
+	tmp := path + ".tmp"
+	if err := fsx.Check(faults, "journal.create", path); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	var nonce [8]byte
+	_, _ = rand.Read(nonce[:]) // never fails (crypto/rand)
+	body := binary.BigEndian.AppendUint64(nonce[:], uint64(size))
+	err = fsx.Zero(f, blockSize+size)
+	if err == nil {
+		_, err = f.WriteAt(seal(journalMagic, journalVersion, body), 0)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err == nil {
+		err = fsx.SyncDir(dir)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close(), os.Remove(tmp))
+	}
+	return &journal{f: f, path: path, nonce: binary.BigEndian.Uint64(nonce[:]), size: size, faults: faults}, nil
+}
+
+// openJournal opens an existing ring. It returns fs.ErrNotExist where there is none.
+func openJournal(dir string, faults fsx.Faults) (*journal, error) {
+	path := filepath.Join(dir, journalName)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	j := &journal{f: f, path: path, faults: faults}
+	var head [30]byte
+	_, err = f.ReadAt(head[:], 0)
+	if err == nil {
+		var body []byte
+		if body, err = unseal(journalMagic, journalVersion, head[:]); err == nil {
+			j.nonce = binary.BigEndian.Uint64(body)
+			j.size = int64(binary.BigEndian.Uint64(body[8:])) //nolint:gosec // checked below
+		}
+	}
+	if err == nil {
+		var st os.FileInfo
+		if st, err = f.Stat(); err == nil && (j.size < blockSize || j.size%blockSize != 0 || st.Size() < blockSize+j.size) {
+			err = fmt.Errorf("header says %d bytes, the file has %d", j.size, st.Size())
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), f.Close())
+	}
+	return j, nil
+}
+
+// replay returns the groups behind absorbed, in order, and reports in gap whether one is missing among them, which no
+// crash can cause: groups are written and synced one after the other.
+func (j *journal) replay(absorbed uint64) (groups []replayed, gap bool, err error) {
+	ring := make([]byte, 256<<10)
+	type found struct {
+		seq      uint64
+		off, len int64
+	}
+	var frames []found
+	for off := int64(0); off < j.size; off += int64(len(ring)) {
+		n := min(int64(len(ring)), j.size-off)
+		if _, err := j.f.ReadAt(ring[:n], blockSize+off); err != nil && !errors.Is(err, io.EOF) {
+			return nil, false, fmt.Errorf("%s: %w", j.path, err)
+		}
+		for b := int64(0); b < n; b += blockSize {
+			seq, length, ok := j.header(ring[b : b+frameHeader])
+			if ok && seq > absorbed && off+b+frameHeader+length <= j.size {
+				frames = append(frames, found{seq, off + b, frameHeader + length})
+			}
+		}
+	}
+	slices.SortFunc(frames, func(a, b found) int {
+		if a.seq < b.seq {
+			return -1
+		}
+		return 1
+	})
+	next := absorbed + 1
+	for _, fr := range frames {
+		buf := make([]byte, fr.len)
+		if _, err := j.f.ReadAt(buf, blockSize+fr.off); err != nil {
+			return nil, false, fmt.Errorf("%s: %w", j.path, err)
+		}
+		if fr.seq < next || crc32.Update(crc32.Checksum(buf[:28], castagnoli), castagnoli, buf[frameHeader:]) != binary.BigEndian.Uint32(buf[28:]) {
+			continue
+		}
+		g := replayed{seq: fr.seq}
+		if g.ops, g.entries, err = decodeItems(buf[frameHeader:]); err != nil {
+			return nil, false, fmt.Errorf("%s: group %d: %w", j.path, fr.seq, err)
+		}
+		gap = gap || fr.seq != next
+		next = fr.seq + 1
+		groups = append(groups, g)
+	}
+	return groups, gap, nil
+}
+
+func (j *journal) header(b []byte) (seq uint64, length int64, ok bool) {
+	if string(b[:4]) != frameMagic || binary.BigEndian.Uint16(b[4:]) > frameVersion || binary.BigEndian.Uint64(b[8:]) != j.nonce {
+		return 0, 0, false
+	}
+	return binary.BigEndian.Uint64(b[16:]), int64(binary.BigEndian.Uint32(b[24:])), true
+}
+
+// frameSize returns the bytes a group occupies in the ring, whole blocks.
+func frameSize(ops [][]byte, entries []Entry) int64 {
+	n := int64(frameHeader)
+	for _, o := range ops {
+		n += itemHeader + int64(len(o))
+	}
+	for _, e := range entries {
+		n += itemHeader + int64(len(e.Batch))
+	}
+	return (n + blockSize - 1) / blockSize * blockSize
+}
+
+// reserve finds n contiguous bytes that hold no group which is still needed.
+func (j *journal) reserve(seq uint64, n int64) (off int64, ok bool) {
+	off = j.head
+	switch {
+	case len(j.frames) == 0:
+		if off+n > j.size {
+			off = 0
+		}
+		ok = n <= j.size
+	case off > j.frames[0].off:
+		ok = off+n <= j.size
+		if !ok {
+			off, ok = 0, n < j.frames[0].off
+		}
+	default: // wrapped: what is free ends where the oldest frame begins
+		ok = off+n < j.frames[0].off
+	}
+	if ok {
+		j.head = off + n
+		j.frames = append(j.frames, frame{seq, off, n})
+	}
+	return off, ok
+}
+
+// release gives the blocks of all groups up to seq back.
+func (j *journal) release(seq uint64) {
+	i := 0
+	for i < len(j.frames) && j.frames[i].seq <= seq {
+		i++
+	}
+	j.frames = slices.Delete(j.frames, 0, i)
+}
+
+// write puts a group into its reserved blocks and syncs it.
+func (j *journal) write(off int64, seq uint64, ops [][]byte, entries []Entry) error {
+	b := append(j.buf[:0], frameMagic...)
+	b = binary.BigEndian.AppendUint16(b, frameVersion)
+	b = append(b, 0, 0)
+	b = binary.BigEndian.AppendUint64(b, j.nonce)
+	b = binary.BigEndian.AppendUint64(b, seq)
+	b = append(b, 0, 0, 0, 0, 0, 0, 0, 0)
+	for _, o := range ops {
+		b = binary.BigEndian.AppendUint32(b, opPartition)
+		b = binary.BigEndian.AppendUint32(b, uint32(len(o))) //nolint:gosec // an operation is at most a topic name long
+		b = append(b, o...)
+	}
+	for _, e := range entries {
+		b = binary.BigEndian.AppendUint32(b, e.Partition)
+		b = binary.BigEndian.AppendUint32(b, uint32(len(e.Batch))) //nolint:gosec // a group in the journal is below DirectBytes
+		b = append(b, e.Batch...)
+	}
+	binary.BigEndian.PutUint32(b[24:], uint32(len(b)-frameHeader)) //nolint:gosec // as above
+	sum := crc32.Update(crc32.Checksum(b[:28], castagnoli), castagnoli, b[frameHeader:])
+	binary.BigEndian.PutUint32(b[28:], sum)
+	for len(b)%blockSize != 0 {
+		b = append(b, zeros[:blockSize-len(b)%blockSize]...)
+	}
+	j.buf = b
+	if err := fsx.Check(j.faults, "journal.write", j.path); err != nil {
+		return err
+	}
+	if _, err := j.f.WriteAt(b, blockSize+off); err != nil {
+		return err
+	}
+	if err := fsx.Check(j.faults, "journal.sync", j.path); err != nil {
+		return err
+	}
+	return fsx.Datasync(j.f)
+}
+
+var zeros [blockSize]byte
+
+func decodeItems(b []byte) (ops []op, entries []Entry, err error) {
+	for len(b) > 0 {
+		if len(b) < itemHeader {
+			return nil, nil, errTruncated
+		}
+		id, n := binary.BigEndian.Uint32(b), int64(binary.BigEndian.Uint32(b[4:]))
+		b = b[itemHeader:]
+		if n > int64(len(b)) {
+			return nil, nil, errTruncated
+		}
+		if id == opPartition {
+			o, err := decodeOp(b[:n])
+			if err != nil {
+				return nil, nil, err
+			}
+			ops = append(ops, o)
+		} else {
+			batch, rest, err := record.Split(b[:n])
+			if err != nil || len(rest) != 0 {
+				return nil, nil, fmt.Errorf("partition %d: batch in the journal: %w", id, errors.Join(err, errTruncated))
+			}
+			entries = append(entries, Entry{id, batch})
+		}
+		b = b[n:]
+	}
+	return ops, entries, nil
+}

@@ -1,0 +1,438 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/culvert-mq/culvert/log/fsx"
+	"github.com/culvert-mq/culvert/log/record"
+)
+
+const (
+	segmentSuffix  = ".seg"
+	segmentMagic   = "CVSG"
+	segmentVersion = 1
+)
+
+// Keys of a segment. The header bucket sorts before all commits, which are keyed by their sequence number.
+var (
+	keyHeader  = []byte{0}
+	keySegment = []byte("segment")
+	keyState   = []byte("state")
+	keySummary = []byte("summary")
+	keyIndex   = []byte("index")
+)
+
+// segment is one bbolt file. Its database is opened when it is first used and closed when too many are open.
+type segment struct {
+	path   string
+	number uint64
+	faults fsx.Faults
+	mapped int // size of the map, bytes
+
+	sealed  bool   // guarded by Store.absorbMu until true
+	last    uint64 // sequence of the newest commit; as sealed
+	created time.Time
+
+	bytes      atomic.Int64 // of the file
+	batchBytes int64        // guarded by Store.absorbMu: of the batches in it; as sealed
+
+	mu      sync.Mutex // guards the rest
+	db      *bolt.DB
+	refs    int
+	checked bool
+	removed bool
+}
+
+func segmentPath(dir string, number uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("%020d%s", number, segmentSuffix))
+}
+
+func segmentNumber(name string) (uint64, bool) {
+	s, ok := strings.CutSuffix(name, segmentSuffix)
+	if !ok || len(s) != 20 {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(s, 10, 64)
+	return n, err == nil
+}
+
+func boltOptions(mapped int, readOnly bool) *bolt.Options {
+	return &bolt.Options{
+		ReadOnly: readOnly, PageSize: blockSize, InitialMmapSize: mapped,
+		NoFreelistSync: true, FreelistType: bolt.FreelistMapType, NoGrowSync: true, NoStatistics: true,
+		Timeout: time.Millisecond, // the store's own lock keeps other processes out
+	}
+}
+
+// createSegment writes a new segment that begins with a state, beside and renamed, so that a segment that exists is whole.
+func createSegment(dir string, number uint64, mapped int, now time.Time, state *State, faults fsx.Faults) (*segment, error) {
+	path := segmentPath(dir, number)
+	if err := fsx.Check(faults, "segment.create", path); err != nil {
+		return nil, err
+	}
+	tmp := path + ".tmp"
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	db, err := bolt.Open(tmp, 0o600, boltOptions(mapped, false))
+	if err != nil {
+		return nil, fmt.Errorf("create segment %s: %w", path, err)
+	}
+	err = db.Update(func(tx *bolt.Tx) error {
+		h, err := tx.CreateBucket(keyHeader)
+		if err != nil {
+			return err
+		}
+		body := binary.BigEndian.AppendUint64(nil, number)
+		body = binary.BigEndian.AppendUint64(body, uint64(now.UnixMilli())) //nolint:gosec // two's complement on disk
+		return errors.Join(
+			h.Put(keySegment, seal(segmentMagic, segmentVersion, body)),
+			h.Put(keyState, state.encode()))
+	})
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err == nil {
+		err = fsx.SyncDir(dir)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("create segment %s: %w", path, err), db.Close(), os.Remove(tmp))
+	}
+	g := &segment{path: path, number: number, faults: faults, mapped: mapped, created: now, db: db, checked: true}
+	g.measure()
+	return g, nil
+}
+
+// open maps the file; the caller holds mu. The first time, the structure of its pages is checked, because bbolt trusts
+// them. Errors are wrapped in DamageError.
+func (g *segment) open(readOnly bool) error {
+	if !g.checked {
+		f, err := os.Open(g.path)
+		if err != nil {
+			return err
+		}
+		var st os.FileInfo
+		if st, err = f.Stat(); err == nil {
+			err = checkPages(f, st.Size())
+		}
+		if err = errors.Join(err, f.Close()); err != nil {
+			return &DamageError{Segment: g.number, Path: g.path, Err: err}
+		}
+		g.checked = true
+	}
+	return guard(g, func() error {
+		mapped := g.mapped
+		if readOnly {
+			mapped = 0
+		}
+		db, err := bolt.Open(g.path, 0o600, boltOptions(mapped, readOnly))
+		if err != nil {
+			return &DamageError{Segment: g.number, Path: g.path, Err: err}
+		}
+		g.db = db
+		return nil
+	})
+}
+
+// begin starts a read transaction, which end must finish.
+func (g *segment) begin() (tx *bolt.Tx, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.removed {
+		return nil, errGone
+	}
+	if g.db == nil {
+		if err := g.open(true); err != nil {
+			return nil, err
+		}
+	}
+	if tx, err = g.db.Begin(false); err != nil {
+		return nil, fmt.Errorf("segment %s: %w", g.path, err)
+	}
+	g.refs++
+	return tx, nil
+}
+
+func (g *segment) end(tx *bolt.Tx) {
+	_ = tx.Rollback() // of a read transaction: it can only have been finished already
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.refs--; g.refs == 0 && g.removed && g.db != nil {
+		_ = g.db.Close() // the file is gone from its directory
+		g.db = nil
+	}
+}
+
+// unmap closes the file if nobody reads it and reports whether it is closed. The next reader opens it again.
+func (g *segment) unmap() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.refs == 0 && g.db != nil {
+		_ = g.db.Close() // nothing is unwritten
+		g.db = nil
+	}
+	return g.db == nil
+}
+
+// remove deletes the file. Readers that have begun keep what they read.
+func (g *segment) remove() error {
+	if err := fsx.Check(g.faults, "segment.remove", g.path); err != nil {
+		return err
+	}
+	g.detach()
+	if err := os.Remove(g.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// writable opens the file for commits. Nobody may be reading it.
+func (g *segment) writable() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.open(false)
+}
+
+// detach closes the file for good: at once, or when the last reader ends. The next reader gets errGone and looks again.
+func (g *segment) detach() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.removed = true
+	if g.refs == 0 && g.db != nil {
+		_ = g.db.Close() // nothing is unwritten
+		g.db = nil
+	}
+}
+
+func (g *segment) measure() {
+	if st, err := os.Stat(g.path); err == nil {
+		g.bytes.Store(st.Size())
+	}
+}
+
+func seqKey(seq uint64) []byte { return binary.BigEndian.AppendUint64(nil, seq) }
+
+func itemKey(dst []byte, partition uint32, n int64) []byte {
+	dst = binary.BigEndian.AppendUint32(dst[:0], partition)
+	return binary.BigEndian.AppendUint64(dst, uint64(n)) //nolint:gosec // offsets and orders are not negative
+}
+
+// commit writes one bucket, keyed by the sequence of the newest group in it. Entries are sorted by partition and
+// offset. It returns the bytes of the pages written.
+func (g *segment) commit(seq uint64, ops [][]byte, entries []Entry) (int64, error) {
+	if err := fsx.Check(g.faults, "segment.commit", g.path); err != nil {
+		return 0, err
+	}
+	tx, err := g.db.Begin(true)
+	if err != nil {
+		return 0, err
+	}
+	err = func() error {
+		b, err := tx.CreateBucket(seqKey(seq))
+		if err != nil {
+			return err
+		}
+		b.FillPercent = 1
+		var keys []byte // bbolt copies keys
+		for _, e := range entries {
+			keys = itemKey(keys, e.Partition, e.Batch.BaseOffset())
+			if err := b.Put(keys, e.Batch); err != nil {
+				return err
+			}
+		}
+		for i, o := range ops {
+			keys = itemKey(keys, opPartition, int64(i))
+			if err := b.Put(keys, o); err != nil {
+				return err
+			}
+		}
+		return nil
+	}()
+	if err != nil {
+		return 0, errors.Join(err, tx.Rollback())
+	}
+	if err := tx.Commit(); err != nil {
+		return 0, fmt.Errorf("segment %s: %w", g.path, err)
+	}
+	stats := tx.Stats()
+	g.last = seq
+	g.measure()
+	return stats.GetPageAlloc() + blockSize, nil
+}
+
+// seal writes the index and the summary, after which the segment does not change any more.
+func (g *segment) seal(sum summary, index map[uint32][]indexEntry) error {
+	if err := fsx.Check(g.faults, "segment.seal", g.path); err != nil {
+		return err
+	}
+	err := g.db.Update(func(tx *bolt.Tx) error {
+		h := tx.Bucket(keyHeader)
+		if h == nil {
+			return fmt.Errorf("segment %s has no header", g.path)
+		}
+		ix, err := h.CreateBucketIfNotExists(keyIndex)
+		if err != nil {
+			return err
+		}
+		ix.FillPercent = 1
+		for _, p := range sum.Partitions {
+			if err := ix.Put(binary.BigEndian.AppendUint32(nil, p.ID), encodeIndex(index[p.ID])); err != nil {
+				return err
+			}
+		}
+		return h.Put(keySummary, sum.encode())
+	})
+	if err != nil {
+		return fmt.Errorf("seal segment %s: %w", g.path, err)
+	}
+	g.sealed, g.batchBytes = true, sum.bytes()
+	g.measure()
+	return nil
+}
+
+// readHeader reads what opening a store needs: when the segment was created, the summary if it is sealed, else nil.
+func (g *segment) readHeader(wantState bool) (sum *summary, state *State, err error) {
+	tx, err := g.begin()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer g.end(tx)
+	err = guard(g, func() error {
+		h := tx.Bucket(keyHeader)
+		if h == nil {
+			return &DamageError{Segment: g.number, Path: g.path, Err: errors.New("no header")}
+		}
+		body, err := unseal(segmentMagic, segmentVersion, h.Get(keySegment))
+		if err != nil || len(body) < 16 || binary.BigEndian.Uint64(body) != g.number {
+			return &DamageError{Segment: g.number, Path: g.path, Err: errors.Join(errors.New("header"), err)}
+		}
+		g.created = time.UnixMilli(int64(binary.BigEndian.Uint64(body[8:]))) //nolint:gosec // two's complement on disk
+		if raw := h.Get(keySummary); raw != nil {
+			if sum, err = decodeSummary(raw); err != nil {
+				return &DamageError{Segment: g.number, Path: g.path, Err: err}
+			}
+			g.last, g.sealed, g.batchBytes = sum.Last, true, sum.bytes()
+		}
+		if wantState {
+			if state, err = decodeState(h.Get(keyState)); err != nil {
+				return &DamageError{Segment: g.number, Path: g.path, Err: err}
+			}
+		}
+		return nil
+	})
+	return sum, state, err
+}
+
+// scan hands every commit behind the header to fn in order, after checking each batch: its CRC, and that its key says
+// what it says.
+func (g *segment) scan(fn func(seq uint64, ops []op, entries []Entry) error) error {
+	tx, err := g.begin()
+	if err != nil {
+		return err
+	}
+	defer g.end(tx)
+	return guard(g, func() error {
+		c := tx.Cursor()
+		for k, v := c.Seek(seqKey(0)); k != nil; k, v = c.Next() {
+			b := tx.Bucket(k)
+			if len(k) != 8 || v != nil || b == nil {
+				return g.damaged(0, fmt.Errorf("key %x is no commit", k))
+			}
+			seq := binary.BigEndian.Uint64(k)
+			ops, entries, err := g.readCommit(seq, b)
+			if err != nil {
+				return err
+			}
+			if err := fn(seq, ops, entries); err != nil {
+				return err
+			}
+			g.last = max(g.last, seq)
+		}
+		return nil
+	})
+}
+
+func (g *segment) readCommit(seq uint64, b *bolt.Bucket) (ops []op, entries []Entry, err error) {
+	c := b.Cursor()
+	for k, v := c.First(); k != nil; k, v = c.Next() {
+		if len(k) != 12 {
+			return nil, nil, g.damaged(seq, fmt.Errorf("key %x", k))
+		}
+		if id := binary.BigEndian.Uint32(k); id != opPartition {
+			batch, err := checkBatch(k, v)
+			if err != nil {
+				return nil, nil, g.damaged(seq, err)
+			}
+			entries = append(entries, Entry{id, batch})
+			continue
+		}
+		o, err := decodeOp(v)
+		if err != nil {
+			return nil, nil, g.damaged(seq, err)
+		}
+		ops = append(ops, o)
+	}
+	return ops, entries, nil
+}
+
+// checkBatch verifies a stored batch against its key.
+func checkBatch(k, v []byte) (record.Batch, error) {
+	b, rest, err := record.Split(v)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(rest) != 0:
+		return nil, fmt.Errorf("%d bytes behind a batch", len(rest))
+	case uint64(b.BaseOffset()) != binary.BigEndian.Uint64(k[4:]): //nolint:gosec // compared as bits
+		return nil, fmt.Errorf("batch at offset %d says %d", binary.BigEndian.Uint64(k[4:]), b.BaseOffset())
+	case !b.VerifyCRC():
+		return nil, fmt.Errorf("batch at offset %d: checksum does not match", b.BaseOffset())
+	}
+	return b, nil
+}
+
+func (g *segment) damaged(seq uint64, err error) error {
+	return &DamageError{Segment: g.number, Path: g.path, Commit: seq, Err: err}
+}
+
+// DamageError says that a file's contents are not what was written.
+type DamageError struct {
+	Segment uint64
+	Path    string
+	Commit  uint64 // 0 when the damage is outside a commit
+	Err     error
+}
+
+func (e *DamageError) Error() string {
+	if e.Commit != 0 {
+		return fmt.Sprintf("%s: damaged at commit %d: %v", e.Path, e.Commit, e.Err)
+	}
+	return fmt.Sprintf("%s: damaged: %v", e.Path, e.Err)
+}
+
+func (e *DamageError) Unwrap() error { return e.Err }
+
+// guard runs fn over a mapped file and turns a fault of the memory (a file cut behind our back, a sector that cannot be
+// read) or a panic of bbolt into a DamageError.
+func guard(g *segment, fn func() error) (err error) {
+	old := debug.SetPanicOnFault(true)
+	defer debug.SetPanicOnFault(old)
+	defer func() {
+		if r := recover(); r != nil {
+			err = &DamageError{Segment: g.number, Path: g.path, Err: fmt.Errorf("%v", r)}
+		}
+	}()
+	return fn()
+}

@@ -1,0 +1,239 @@
+package store
+
+import (
+	"cmp"
+	"errors"
+	"maps"
+	"math"
+	"slices"
+
+	"github.com/culvert-mq/culvert/log/record"
+)
+
+// Errors of the idempotence check (KIP-98).
+var (
+	ErrOutOfOrderSequence   = errors.New("out of order sequence number")
+	ErrInvalidProducerEpoch = errors.New("producer epoch is older than the newest one seen")
+)
+
+const (
+	// producerWindow is the number of batches remembered per producer: what a client may have in flight.
+	producerWindow = 5
+	// maxProducers bounds the producers remembered per partition. The one that wrote least recently goes first.
+	maxProducers = 256
+)
+
+// PartitionInfo names a partition. The id is the store's own and is never used again.
+type PartitionInfo struct {
+	ID      uint32
+	Topic   string
+	TopicID [16]byte
+	Index   int32
+}
+
+// EpochStart says at which offset a leader epoch began.
+type EpochStart struct {
+	Epoch int32
+	Start int64
+}
+
+// Produced is one remembered batch of an idempotent producer.
+type Produced struct {
+	BaseSequence, LastSequence int32
+	BaseOffset, NextOffset     int64
+}
+
+// Producer is what a partition remembers of an idempotent producer: its newest epoch and its last batches, oldest first.
+type Producer struct {
+	Epoch   int16
+	Batches []Produced
+}
+
+// PartitionState is all that the log says of a partition beside its records. It is a pure function of the batches and
+// operations applied to it, in order. The zero value with its Info set is a new, empty partition.
+type PartitionState struct {
+	PartitionInfo
+	Start     int64 // first offset that is still there
+	Next      int64 // offset of the next record
+	Epochs    []EpochStart
+	Producers map[int64]*Producer
+}
+
+// Clone returns a deep copy.
+func (p *PartitionState) Clone() *PartitionState {
+	c := *p
+	c.Epochs = slices.Clone(p.Epochs)
+	c.Producers = make(map[int64]*Producer, len(p.Producers))
+	for id, pr := range p.Producers {
+		c.Producers[id] = &Producer{Epoch: pr.Epoch, Batches: slices.Clone(pr.Batches)}
+	}
+	return &c
+}
+
+// Check decides whether a batch may be appended. A batch that repeats one of its producer's last five returns that
+// batch's base offset and duplicate = true. Other refusals are ErrOutOfOrderSequence and ErrInvalidProducerEpoch. A
+// producer that is not known may begin with any sequence, because what was known of it may have expired.
+func (p *PartitionState) Check(b record.Batch) (base int64, duplicate bool, err error) {
+	id := b.ProducerID()
+	if id < 0 {
+		return 0, false, nil
+	}
+	pr := p.Producers[id]
+	switch {
+	case pr == nil:
+		return 0, false, nil
+	case b.ProducerEpoch() < pr.Epoch:
+		return 0, false, ErrInvalidProducerEpoch
+	case b.ProducerEpoch() > pr.Epoch:
+		if b.BaseSequence() != 0 {
+			return 0, false, ErrOutOfOrderSequence
+		}
+		return 0, false, nil
+	case len(pr.Batches) == 0:
+		return 0, false, nil
+	}
+	for _, d := range pr.Batches {
+		if d.BaseSequence == b.BaseSequence() && d.LastSequence == b.LastSequence() {
+			return d.BaseOffset, true, nil
+		}
+	}
+	want := int32(0)
+	if last := pr.Batches[len(pr.Batches)-1].LastSequence; last != math.MaxInt32 {
+		want = last + 1
+	}
+	if b.BaseSequence() != want {
+		return 0, false, ErrOutOfOrderSequence
+	}
+	return 0, false, nil
+}
+
+// Apply takes an appended batch into account.
+func (p *PartitionState) Apply(b record.Batch) {
+	p.Next = max(p.Next, b.NextOffset())
+	p.BeginEpoch(b.LeaderEpoch(), b.BaseOffset())
+	id := b.ProducerID()
+	if id < 0 {
+		return
+	}
+	pr := p.Producers[id]
+	if pr == nil {
+		if p.Producers == nil {
+			p.Producers = make(map[int64]*Producer)
+		}
+		if len(p.Producers) >= maxProducers {
+			p.forgetOldestProducer()
+		}
+		pr = &Producer{Epoch: b.ProducerEpoch()}
+		p.Producers[id] = pr
+	}
+	if b.ProducerEpoch() != pr.Epoch {
+		pr.Epoch, pr.Batches = b.ProducerEpoch(), pr.Batches[:0]
+	}
+	if len(pr.Batches) == producerWindow {
+		pr.Batches = slices.Delete(pr.Batches, 0, 1)
+	}
+	pr.Batches = append(pr.Batches, Produced{b.BaseSequence(), b.LastSequence(), b.BaseOffset(), b.NextOffset()})
+}
+
+// BeginEpoch notes the offset at which a leader epoch begins, unless that epoch or a later one has begun.
+func (p *PartitionState) BeginEpoch(epoch int32, offset int64) {
+	if epoch >= 0 && (len(p.Epochs) == 0 || p.Epochs[len(p.Epochs)-1].Epoch < epoch) {
+		p.Epochs = append(p.Epochs, EpochStart{epoch, offset})
+	}
+}
+
+func (p *PartitionState) forgetOldestProducer() {
+	oldest, at := int64(-1), int64(math.MaxInt64)
+	for id, pr := range p.Producers {
+		if last := pr.lastOffset(); last < at || last == at && id < oldest {
+			oldest, at = id, last
+		}
+	}
+	delete(p.Producers, oldest)
+}
+
+func (pr *Producer) lastOffset() int64 {
+	if len(pr.Batches) == 0 {
+		return -1
+	}
+	return pr.Batches[len(pr.Batches)-1].NextOffset
+}
+
+// Rewind forgets what was applied at and past offset next, for batches that did not become durable. What they had
+// pushed out of a producer's window does not come back; a client has at most the window in flight, so it cannot ask.
+func (p *PartitionState) Rewind(next int64) {
+	p.Next = min(p.Next, next)
+	p.Epochs = slices.DeleteFunc(p.Epochs, func(e EpochStart) bool { return e.Start >= next })
+	for id, pr := range p.Producers {
+		pr.Batches = slices.DeleteFunc(pr.Batches, func(d Produced) bool { return d.BaseOffset >= next })
+		if len(pr.Batches) == 0 {
+			delete(p.Producers, id)
+		}
+	}
+}
+
+// EpochEnd answers OffsetForLeaderEpoch (KIP-101, KIP-279): the largest epoch at or below the one asked for, and the
+// offset at which it ended; (-1, -1) where that is not known. The newest epoch ends at the log's end.
+func (p *PartitionState) EpochEnd(epoch int32) (int32, int64) {
+	n := len(p.Epochs)
+	if n == 0 || epoch > p.Epochs[n-1].Epoch || epoch < p.Epochs[0].Epoch {
+		return -1, -1
+	}
+	i, found := slices.BinarySearchFunc(p.Epochs, epoch, func(e EpochStart, want int32) int { return cmp.Compare(e.Epoch, want) })
+	if !found {
+		i--
+	}
+	if i == n-1 {
+		return p.Epochs[i].Epoch, p.Next
+	}
+	return p.Epochs[i].Epoch, p.Epochs[i+1].Start
+}
+
+// EpochAt returns the leader epoch under which the record at an offset was written, -1 if that is not known.
+func (p *PartitionState) EpochAt(offset int64) int32 {
+	epoch := int32(-1)
+	for _, e := range p.Epochs {
+		if e.Start > offset {
+			break
+		}
+		epoch = e.Epoch
+	}
+	return epoch
+}
+
+// State is what the log says of all partitions, as of one group.
+type State struct {
+	Partitions map[uint32]*PartitionState
+	NextID     uint32 // the id that the next partition will get
+}
+
+func newState() *State { return &State{Partitions: make(map[uint32]*PartitionState), NextID: 1} }
+
+// clone returns a deep copy.
+func (s *State) clone() *State {
+	c := &State{Partitions: make(map[uint32]*PartitionState, len(s.Partitions)), NextID: s.NextID}
+	for id, p := range s.Partitions {
+		c.Partitions[id] = p.Clone()
+	}
+	return c
+}
+
+// applyOp takes an operation into account; one that names an unknown partition changes nothing.
+func (s *State) applyOp(o op) {
+	switch o.kind {
+	case opCreate:
+		if s.Partitions[o.info.ID] == nil {
+			s.Partitions[o.info.ID] = &PartitionState{PartitionInfo: o.info}
+		}
+		s.NextID = max(s.NextID, o.info.ID+1)
+	case opDrop:
+		delete(s.Partitions, o.info.ID)
+	case opStart:
+		if p := s.Partitions[o.info.ID]; p != nil {
+			p.Start = max(p.Start, o.offset)
+		}
+	}
+}
+
+// ids returns the partitions' ids in ascending order.
+func (s *State) ids() []uint32 { return slices.Sorted(maps.Keys(s.Partitions)) }

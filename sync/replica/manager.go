@@ -1,0 +1,252 @@
+package replica
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/culvert-mq/culvert/log/partition"
+	"github.com/culvert-mq/culvert/log/record"
+	"github.com/culvert-mq/culvert/log/store"
+	"github.com/culvert-mq/culvert/sync/meta"
+)
+
+// Errors of looking a partition up.
+var (
+	// ErrUnknownTopicOrPartition says that the metadata has no such partition.
+	ErrUnknownTopicOrPartition = errors.New("unknown topic or partition")
+	// ErrNotLeader says that another node leads the partition.
+	ErrNotLeader = errors.New("not the leader of the partition")
+)
+
+// Options configures a Manager.
+type Options struct {
+	Store    *store.Store
+	Defaults meta.Defaults // of topic configurations; its node is this one
+	Codec    record.Codec  // of batches built from single records
+	Now      func() time.Time
+	Logger   *slog.Logger
+}
+
+// Manager makes the partitions of this node and finds them. Reconcile and Close must not be called at once; all else may
+// be called from any goroutine.
+type Manager struct {
+	st       *store.Store
+	node     int32
+	defaults atomic.Pointer[meta.Defaults]
+	settings partition.Settings
+	now      func() time.Time
+	log      *slog.Logger
+
+	found map[key]*store.PartitionState // Reconcile's: in the log, not yet asked for by the metadata
+	table atomic.Pointer[table]
+
+	mu       sync.Mutex
+	watchers []chan<- struct{} // guarded by mu: of all partitions
+	watched  atomic.Bool
+}
+
+type key struct {
+	id    meta.TopicID
+	index int32
+}
+
+// table is an immutable view of all partitions.
+type table struct {
+	byName map[string][]*Partition // nil elements are led elsewhere
+	byID   map[meta.TopicID][]*Partition
+	all    []*Partition // by topic and number
+}
+
+// New makes a manager of the partitions in a store. Until Reconcile is called it has none.
+func New(o Options) *Manager {
+	m := &Manager{st: o.Store, node: o.Defaults.Node(), now: o.Now, log: o.Logger, found: make(map[key]*store.PartitionState)}
+	m.defaults.Store(&o.Defaults)
+	m.settings.Codec = o.Codec
+	for _, s := range o.Store.States() {
+		m.found[key{s.TopicID, s.Index}] = s
+	}
+	m.table.Store(&table{})
+	return m
+}
+
+// Orphan is a topic that is in the log but not in the metadata.
+type Orphan struct {
+	Name       string
+	ID         meta.TopicID
+	Partitions int32
+}
+
+// Orphans returns the topics of the log that no Reconcile has asked for, by name. Where the metadata was lost they can be
+// created again under their ids; else they were deleted while the node was down, and DropOrphans removes them.
+func (m *Manager) Orphans() []Orphan {
+	byID := make(map[meta.TopicID]*Orphan)
+	for k, s := range m.found {
+		o := byID[k.id]
+		if o == nil {
+			o = &Orphan{Name: s.Topic, ID: k.id}
+			byID[k.id] = o
+		}
+		o.Partitions = max(o.Partitions, k.index+1)
+	}
+	all := make([]Orphan, 0, len(byID))
+	for _, o := range byID {
+		all = append(all, *o)
+	}
+	slices.SortFunc(all, func(a, b Orphan) int { return cmp.Compare(a.Name, b.Name) })
+	return all
+}
+
+// DropOrphans removes from the log what no Reconcile has asked for.
+func (m *Manager) DropOrphans() error {
+	if len(m.found) == 0 {
+		return nil
+	}
+	ids := make([]uint32, 0, len(m.found))
+	for _, s := range m.found {
+		ids = append(ids, s.ID)
+		m.log.Info("partition of a deleted topic dropped", "topic", s.Topic, "partition", s.Index)
+	}
+	clear(m.found)
+	return m.st.DropPartitions(ids...)
+}
+
+// SetDefaults changes what topics inherit. It takes effect with the next Reconcile.
+func (m *Manager) SetDefaults(d meta.Defaults) { m.defaults.Store(&d) }
+
+// Reconcile makes the node's partitions what the metadata says. It returns when new ones are durable. It is called from
+// one goroutine, with every state in order.
+func (m *Manager) Reconcile(s *meta.State) error {
+	old := m.table.Load()
+	next := &table{byName: make(map[string][]*Partition, len(s.Topics)), byID: make(map[meta.TopicID][]*Partition, len(s.Topics))}
+	var missing []store.PartitionInfo
+	for _, t := range s.SortedTopics() {
+		for i, p := range t.Partitions {
+			k := key{t.ID, int32(i)} //nolint:gosec // meta bounds the number of partitions
+			if p.Leader == m.node && find(old.byID[t.ID], k.index) == nil && m.found[k] == nil {
+				missing = append(missing, store.PartitionInfo{Topic: t.Name, TopicID: t.ID, Index: k.index})
+			}
+		}
+	}
+	made, err := m.st.CreatePartitions(missing)
+	if err != nil {
+		return fmt.Errorf("create %d partitions: %w", len(missing), err)
+	}
+	for _, st := range made {
+		m.found[key{st.TopicID, st.Index}] = st
+	}
+	defaults := *m.defaults.Load()
+	for _, t := range s.SortedTopics() {
+		config := s.TopicConfig(t, defaults)
+		list := make([]*Partition, len(t.Partitions))
+		for i, mp := range t.Partitions {
+			if mp.Leader != m.node {
+				continue
+			}
+			k := key{t.ID, int32(i)} //nolint:gosec // meta bounds the number of partitions
+			p := find(old.byID[t.ID], k.index)
+			if p == nil {
+				p = m.newPartition(t, k, m.found[k])
+				delete(m.found, k)
+			}
+			p.config.Store(&config)
+			if p.epoch.Swap(mp.LeaderEpoch) != mp.LeaderEpoch || p.log.End() == 0 {
+				p.log.SetEpoch(mp.LeaderEpoch)
+			}
+			list[i] = p
+			next.all = append(next.all, p)
+		}
+		next.byName[t.Name], next.byID[t.ID] = list, list
+	}
+	m.table.Store(next)
+	return m.drop(old, next)
+}
+
+func (m *Manager) newPartition(t *meta.Topic, k key, st *store.PartitionState) *Partition {
+	p := &Partition{topic: t.Name, id: t.ID, index: k.index, m: m}
+	p.epoch.Store(-1)
+	p.log = partition.New(m.st, &m.settings, st, p.advanced)
+	return p
+}
+
+// drop closes and removes the partitions of old that are not in next.
+func (m *Manager) drop(old, next *table) error {
+	var ids []uint32
+	for _, p := range old.all {
+		if find(next.byID[p.id], p.index) != p {
+			p.log.Close()
+			ids = append(ids, p.log.ID())
+		}
+	}
+	m.wakeAll()
+	if len(ids) == 0 {
+		return nil
+	}
+	return m.st.DropPartitions(ids...)
+}
+
+func find(list []*Partition, index int32) *Partition {
+	if index < 0 || int(index) >= len(list) {
+		return nil
+	}
+	return list[index]
+}
+
+// Partition finds a partition by its topic's name. Errors: ErrUnknownTopicOrPartition, ErrNotLeader.
+func (m *Manager) Partition(topic string, index int32) (*Partition, error) {
+	list, ok := m.table.Load().byName[topic]
+	return lookup(list, ok, index)
+}
+
+// ByID finds a partition by its topic's id. Errors: ErrUnknownTopicOrPartition, ErrNotLeader.
+func (m *Manager) ByID(id meta.TopicID, index int32) (*Partition, error) {
+	list, ok := m.table.Load().byID[id]
+	return lookup(list, ok, index)
+}
+
+func lookup(list []*Partition, ok bool, index int32) (*Partition, error) {
+	if !ok || index < 0 || int(index) >= len(list) {
+		return nil, ErrUnknownTopicOrPartition
+	}
+	if list[index] == nil {
+		return nil, ErrNotLeader
+	}
+	return list[index], nil
+}
+
+// All returns the partitions that this node leads, by topic and number. The slice must not be changed; it is replaced
+// when partitions come and go.
+func (m *Manager) All() []*Partition { return m.table.Load().all }
+
+// Watch has a value sent into ch, which has a capacity of 1, without blocking, whenever the high watermark or the start
+// of any partition moves, or partitions come or go. After stop returns nothing is sent any more.
+func (m *Manager) Watch(ch chan<- struct{}) (stop func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.watchers = append(m.watchers, ch)
+	m.watched.Store(true)
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if i := slices.Index(m.watchers, ch); i >= 0 {
+			m.watchers = slices.Delete(m.watchers, i, i+1)
+		}
+		m.watched.Store(len(m.watchers) > 0)
+	}
+}
+
+func (m *Manager) wakeAll() {
+	if !m.watched.Load() {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, ch := range m.watchers {
+		wake(ch)
+	}
+}
