@@ -27,6 +27,9 @@ func (c *AlterTopicConfigs) apply(s *State) (*State, Result, error) {
 	if maps.Equal(configs, t.Configs) {
 		return s, Result{Topic: t}, nil
 	}
+	if err := s.checkConfigRoom(t.Configs, configs); err != nil {
+		return nil, Result{}, err
+	}
 	n := *t
 	n.Configs = configs
 	return s.withTopic(&n), Result{Topic: &n}, nil
@@ -49,6 +52,9 @@ func (c *AlterBrokerConfigs) apply(s *State) (*State, Result, error) {
 	}
 	if maps.Equal(configs, old) {
 		return s, Result{}, nil
+	}
+	if err := s.checkConfigRoom(old, configs); err != nil {
+		return nil, Result{}, err
 	}
 	n := s.clone()
 	if c.Broker == AllBrokers {
@@ -119,6 +125,33 @@ func alterList(have string, op ConfigOp) string {
 		}
 	}
 	return strings.Join(list, ",")
+}
+
+// checkConfigRoom refuses to replace one configuration by another where all together would exceed
+// [MaxConfigBytes].
+func (s *State) checkConfigRoom(old, configs map[string]string) error {
+	more := configBytes(configs) - configBytes(old)
+	if more <= 0 {
+		return nil
+	}
+	total := configBytes(s.ClusterConfigs)
+	for _, c := range s.BrokerConfigs {
+		total += configBytes(c)
+	}
+	for _, t := range s.Topics {
+		total += configBytes(t.Configs)
+	}
+	if total+more > MaxConfigBytes {
+		return fmt.Errorf("%w: all configurations together would take %d bytes, %d are allowed", ErrPolicyViolation, total+more, MaxConfigBytes)
+	}
+	return nil
+}
+
+func configBytes(configs map[string]string) (n int) {
+	for k, v := range configs {
+		n += len(k) + len(v)
+	}
+	return n
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -19,6 +19,8 @@ const (
 	MaxReplicationFactor = 9
 	// MaxConfigValue is how many bytes one configuration value may have.
 	MaxConfigValue = 4096
+	// MaxConfigBytes is how many bytes the keys and values of all configurations may have together.
+	MaxConfigBytes = 4 << 20
 	// MaxHost is how many bytes the host name of an endpoint may have.
 	MaxHost = 255
 )
@@ -57,9 +59,9 @@ type Broker struct {
 
 // Endpoint is an address at which a broker's clients or peers reach it.
 type Endpoint struct {
-	Listener string // its name, as in Kafka's listeners: "PLAINTEXT"
-	Host     string
-	Port     uint16
+	Listener string `json:"listener"` // its name, as in Kafka's listeners: "PLAINTEXT"
+	Host     string `json:"host"`
+	Port     uint16 `json:"port"`
 }
 
 // Topic is one topic. Partitions are numbered by their position.

@@ -43,6 +43,9 @@ func (c *CreateTopic) apply(s *State) (*State, Result, error) {
 	if err := checkTopicConfigs(configs); err != nil {
 		return nil, Result{}, err
 	}
+	if err := s.checkConfigRoom(nil, configs); err != nil {
+		return nil, Result{}, err
+	}
 	t := &Topic{
 		Name:       c.Name,
 		ID:         c.ID,
