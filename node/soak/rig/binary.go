@@ -9,13 +9,6 @@ import (
 	"strings"
 )
 
-// A Target is a machine the binary is built for, in the words of the go command.
-type Target struct {
-	Name string   // as in the name of a released file: linux-armv7
-	Env  []string // GOOS, GOARCH and its variant
-	Qemu string   // the user-mode emulator that runs it on another machine, "" for none
-}
-
 // Build builds ./cmd/culvert of the tree at dir into out exactly as `make build` does: static, stripped,
 // with nothing of the machine that built it. env comes after the process's own.
 func Build(ctx context.Context, dir, out, version string, env ...string) error {
