@@ -14,6 +14,8 @@ type Config struct {
 	MQTT     MQTT     `toml:"mqtt"`
 	HTTP     HTTP     `toml:"http"`
 	Upstream Upstream `toml:"upstream"`
+
+	origins origins // of what is not a default
 }
 
 // What this node is, where it keeps its data, how it logs.
