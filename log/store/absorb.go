@@ -29,10 +29,13 @@ func (s *Store) absorbLoop() {
 		case <-s.stop:
 			return
 		case <-s.absorbSoon:
-			if !armed {
+			switch {
+			case s.Refused() != nil:
+				timer.Reset(min(freeCheck, s.opt.AbsorbInterval))
+			case !armed:
 				timer.Reset(s.opt.AbsorbInterval)
-				armed = true
 			}
+			armed = true
 			continue
 		case <-s.absorbNow:
 		case <-timer.C:

@@ -132,8 +132,10 @@ func (s *Store) listSegments() ([]uint64, error) {
 // between damage and the next seal) is read whole for its summary.
 func (s *Store) openSealedSegment(seg *segment, newest bool) (*summary, error) {
 	sum, _, err := seg.readHeader(false)
-	if err != nil || sum != nil || newest {
+	if err == nil && sum != nil {
 		s.touch(seg)
+	}
+	if err != nil || sum != nil || newest {
 		return sum, err
 	}
 	index := make(map[uint32][]indexEntry)
