@@ -35,6 +35,9 @@ func (s *Store) Stats() Stats {
 // Reclaim removes the sealed segments that hold nothing any more, rewrites those that hold little, and seals the active
 // one when it is older than SegmentAge. It returns the bytes freed.
 func (s *Store) Reclaim() (freed int64, err error) {
+	if err := s.absorb(nil); err != nil { // start offsets that are in the journal only count as well
+		return 0, err
+	}
 	s.absorbMu.Lock()
 	defer s.absorbMu.Unlock()
 	if len(s.activeIndex) > 0 && s.opt.Now().Sub(s.active.Load().created) >= s.opt.SegmentAge {
@@ -62,21 +65,21 @@ func (s *Store) Reclaim() (freed int64, err error) {
 	return freed, nil
 }
 
-// Oldest returns, for every partition with records in the oldest sealed segment, the offset behind them: what a start
-// offset must become for that segment to be dropped. It returns nil when there is no sealed segment.
-func (s *Store) Oldest() map[uint32]int64 {
+// Oldest returns what is left of every partition in the oldest sealed segment, by id: where the start offsets are at
+// each Run.Next, Reclaim drops that segment. It returns nil when there is no sealed segment.
+func (s *Store) Oldest() map[uint32]Run {
 	s.absorbMu.Lock()
 	defer s.absorbMu.Unlock()
 	if len(s.sealed) == 0 {
 		return nil
 	}
-	next := make(map[uint32]int64)
-	for id, run := range s.runsOf(s.sealed[0]) {
-		if p := s.state.Partitions[id]; p != nil && p.Start < run.Next {
-			next[id] = run.Next
+	left := make(map[uint32]Run)
+	for id, r := range s.runsOf(s.sealed[0]) {
+		if p := s.state.Partitions[id]; p != nil && p.Start < r.Next {
+			left[id] = Run{max(r.Base, p.Start), r.Next, r.MaxTime, r.Bytes}
 		}
 	}
-	return next
+	return left
 }
 
 // runsOf returns the runs of a sealed segment by partition.

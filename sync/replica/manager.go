@@ -31,6 +31,7 @@ type Options struct {
 	Codec    record.Codec  // of batches built from single records
 	Now      func() time.Time
 	Logger   *slog.Logger
+	Metrics  *Metrics
 }
 
 // Manager makes the partitions of this node and finds them. Reconcile and Close must not be called at once; all else may
@@ -42,6 +43,7 @@ type Manager struct {
 	settings partition.Settings
 	now      func() time.Time
 	log      *slog.Logger
+	metrics  *Metrics
 
 	found map[key]*store.PartitionState // Reconcile's: in the log, not yet asked for by the metadata
 	table atomic.Pointer[table]
@@ -65,7 +67,7 @@ type table struct {
 
 // New makes a manager of the partitions in a store. Until Reconcile is called it has none.
 func New(o Options) *Manager {
-	m := &Manager{st: o.Store, node: o.Defaults.Node(), now: o.Now, log: o.Logger, found: make(map[key]*store.PartitionState)}
+	m := &Manager{st: o.Store, node: o.Defaults.Node(), now: o.Now, log: o.Logger, metrics: o.Metrics, found: make(map[key]*store.PartitionState)}
 	m.defaults.Store(&o.Defaults)
 	m.settings.Codec = o.Codec
 	for _, s := range o.Store.States() {

@@ -1,0 +1,105 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metrics count what retention took.
+type Metrics struct {
+	Expired      *prometheus.CounterVec // records, by topic and reason
+	ExpiredBytes *prometheus.CounterVec
+}
+
+// Reasons for which records go.
+const (
+	reasonRetention = "retention"
+	reasonDisk      = "disk"
+)
+
+// NewMetrics registers the metrics.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		Expired: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "culvert_log_expired_records_total",
+			Help: "Offsets that retention removed, by topic and reason (retention: the topic's own; disk: the store's size limit)."}, []string{"topic", "reason"}),
+		ExpiredBytes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "culvert_log_expired_bytes_total",
+			Help: "Bytes of record batches that retention removed, by topic and reason."}, []string{"topic", "reason"}),
+	}
+	reg.MustRegister(m.Expired, m.ExpiredBytes)
+	return m
+}
+
+// Maintain applies retention and gives space back, every interval, until ctx ends. The store stays below maxBytes on
+// disk where retention can see to that (0: no limit).
+func (m *Manager) Maintain(ctx context.Context, interval time.Duration, maxBytes int64) {
+	t := time.NewTicker(interval)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			if err := m.Clean(maxBytes); err != nil {
+				m.log.Error("retention failed", "err", err)
+			}
+		}
+	}
+}
+
+// Clean applies retention once: each topic's own, then the store's limit, oldest segment first. Topics that are only
+// compacted keep everything.
+func (m *Manager) Clean(maxBytes int64) error {
+	var errs []error
+	now := m.now()
+	for _, p := range m.All() {
+		records, bytes, err := p.retain(now)
+		errs = append(errs, err)
+		m.count(p, reasonRetention, records, bytes)
+	}
+	_, err := m.st.Reclaim()
+	errs = append(errs, err)
+	for maxBytes > 0 && err == nil {
+		st := m.st.Stats()
+		if st.SegmentBytes+st.JournalBytes <= maxBytes {
+			break
+		}
+		var moved bool
+		if moved, err = m.dropOldest(); !moved {
+			break
+		}
+		var freed int64
+		if freed, err = m.st.Reclaim(); freed == 0 {
+			break
+		}
+	}
+	return errors.Join(append(errs, err)...)
+}
+
+// dropOldest moves the start of every partition that may lose records past the oldest sealed segment.
+func (m *Manager) dropOldest() (moved bool, err error) {
+	oldest := m.st.Oldest()
+	for _, p := range m.All() {
+		run, ok := oldest[p.log.ID()]
+		if !ok || !p.Config().Delete {
+			continue
+		}
+		if err := p.log.AdvanceStart(run.Next); err != nil {
+			return moved, err
+		}
+		moved = true
+		m.count(p, reasonDisk, run.Next-run.Base, run.Bytes)
+	}
+	return moved, nil
+}
+
+func (m *Manager) count(p *Partition, reason string, records, bytes int64) {
+	if records == 0 {
+		return
+	}
+	m.metrics.Expired.WithLabelValues(p.topic, reason).Add(float64(records))
+	m.metrics.ExpiredBytes.WithLabelValues(p.topic, reason).Add(float64(bytes))
+	m.log.Info("records expired", "topic", p.topic, "partition", p.index, "records", records, "bytes", bytes, "reason", reason)
+}
