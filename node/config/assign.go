@@ -172,9 +172,10 @@ func (a *assigner) stringMap(path string, dst reflect.Value, value any) {
 	}
 	texts := make(map[string]string, len(values))
 	for name, e := range values {
+		p := join(path, name)
+		a.origins[p] = a.origin(p)
 		text, ok := e.(string)
 		if !ok {
-			p := join(path, name)
 			a.problems.add(a.origin(p), p, "must be a text in quotes, not "+kindOf(e), "")
 			continue
 		}

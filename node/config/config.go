@@ -113,11 +113,17 @@ type Kafka struct {
 	// Largest request that is read.
 	MaxRequestBytes Size `toml:"max_request_bytes" min:"64KiB" max:"256MiB"`
 
+	// Requests that are in memory at a time, over all connections; beyond it connections wait to be read.
+	MaxInflightBytes Size `toml:"max_inflight_bytes" min:"1MiB" max:"1GiB"`
+
 	// Connections at a time; more are closed as they come.
 	MaxConnections int32 `toml:"max_connections" min:"1" max:"100000"`
 
 	// A connection that sends nothing for this long is closed.
 	IdleTimeout Duration `toml:"idle_timeout" min:"1s" max:"7d"`
+
+	// Time a client may take to receive one MiB of an answer.
+	WriteTimeout Duration `toml:"write_timeout" min:"1s" max:"1h"`
 
 	// Partitions of the internal topic that holds consumers' committed offsets. Fixed once the topic exists.
 	OffsetsPartitions int32 `toml:"offsets_partitions" min:"1" max:"50"`
@@ -152,6 +158,24 @@ type MQTT struct {
 
 	// The same limit in bytes, for all clients together.
 	MaxTotalInflightBytes Size `toml:"max_total_inflight_bytes" min:"1MiB" max:"1GiB"`
+
+	// A connection that takes nothing for this long, while something waits to be sent, is closed.
+	WriteTimeout Duration `toml:"write_timeout" min:"1s" max:"1h"`
+
+	// Messages sent to one subscriber that may wait for its acknowledgement; at the limit it reads on from the log later.
+	MaxOutboundInflight int32 `toml:"max_outbound_inflight" min:"1" max:"65535"`
+
+	// Bytes that may wait to be written to one connection; likewise.
+	MaxOutboundBytes Size `toml:"max_outbound_bytes" min:"16KiB" max:"64MiB"`
+
+	// The same limit in bytes, for all connections together.
+	MaxTotalOutboundBytes Size `toml:"max_total_outbound_bytes" min:"1MiB" max:"1GiB"`
+
+	// Topic filters one client may subscribe to.
+	MaxSubscriptions int32 `toml:"max_subscriptions" min:"1" max:"1000000"`
+
+	// Memory for what idle connections make the node keep: filters, wills, parts of packets.
+	MaxHeldBytes Size `toml:"max_held_bytes" min:"1MiB" max:"1GiB"`
 
 	// Retained messages; a new one beyond the limit is stored in the log but not retained.
 	MaxRetained int32 `toml:"max_retained" min:"0" max:"10000000"`
@@ -260,8 +284,10 @@ func Default() *Config {
 		Kafka: Kafka{
 			Listen:            "127.0.0.1:9092",
 			MaxRequestBytes:   8 * MiB,
+			MaxInflightBytes:  32 * MiB,
 			MaxConnections:    1000,
 			IdleTimeout:       Duration(10 * time.Minute),
+			WriteTimeout:      Duration(30 * time.Second),
 			OffsetsPartitions: 4,
 		},
 		MQTT: MQTT{
@@ -272,6 +298,12 @@ func Default() *Config {
 			MaxInflight:           65535,
 			MaxInflightBytes:      4 * MiB,
 			MaxTotalInflightBytes: 16 * MiB,
+			WriteTimeout:          Duration(time.Minute),
+			MaxOutboundInflight:   1024,
+			MaxOutboundBytes:      256 * KiB,
+			MaxTotalOutboundBytes: 16 * MiB,
+			MaxSubscriptions:      10000,
+			MaxHeldBytes:          32 * MiB,
 			MaxRetained:           100000,
 			MaxRetainedBytes:      16 * MiB,
 			Defaults:              MQTTDefaults{Topic: "mqtt", Key: "{topic}"},

@@ -22,6 +22,13 @@ func Variable(key string) string {
 	return VariablePrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
 }
 
+// foreign reports whether a variable is of those that Kubernetes (and Docker before it) gives every container when a
+// service is named culvert: CULVERT_SERVICE_HOST, CULVERT_PORT, CULVERT_PORT_1883_TCP_ADDR and so on.
+func foreign(name string) bool {
+	return strings.HasPrefix(name, VariablePrefix+"SERVICE_") || name == VariablePrefix+"PORT" ||
+		strings.HasPrefix(name, VariablePrefix+"PORT_")
+}
+
 // setVariables puts the environment's CULVERT_ variables over c. Unknown ones are refused, because a setting that
 // silently does nothing is worse than a start that fails.
 func (c *Config) setVariables(env []string) (problems Problems) {
@@ -29,7 +36,7 @@ func (c *Config) setVariables(env []string) (problems Problems) {
 	c.walk(func(path string, f field, v reflect.Value) { places[Variable(path)] = place{path, v} })
 	for _, e := range env {
 		name, text, ok := strings.Cut(e, "=")
-		if !ok || !strings.HasPrefix(name, VariablePrefix) ||
+		if !ok || !strings.HasPrefix(name, VariablePrefix) || foreign(name) ||
 			slices.Contains([]string{VariableConfig, VariableBroker, VariableHTTP}, name) {
 			continue
 		}

@@ -203,6 +203,7 @@ func TestTheEnvironmentOverridesTheFileAndFlagsOverrideBoth(t *testing.T) {
 		"CULVERT_NODE_ID=8", "CULVERT_NODE_NAME=from-env", "CULVERT_MQTT_DEFAULTS_TOPIC=raw", "CULVERT_HTTP_PPROF=true",
 		"CULVERT_UPSTREAM_BROKERS=a.example:9092, b.example:9092", "CULVERT_COMMIT_LINGER=auto", "CULVERT_LOG_RETENTION=unlimited",
 		"CULVERT_CONFIG=/x", "CULVERT_BROKER=x:1", "CULVERT_HTTP=x:1", "CULVERTX=1", "PATH=/bin",
+		"CULVERT_SERVICE_HOST=10.0.0.1", "CULVERT_PORT=tcp://10.0.0.1:1883", "CULVERT_PORT_1883_TCP_ADDR=10.0.0.1",
 	}, home...)
 	c, err := load("culvert.toml", []byte(full), env, []Override{{Flag: "name", Key: "node.name", Value: "from-flag"}})
 	if err != nil {
@@ -233,6 +234,14 @@ func TestEveryKeyHasAVariableOfItsOwn(t *testing.T) {
 			t.Errorf("%s stands for %s and %s", name, key, other)
 		}
 		seen[name] = key
+	}
+}
+
+func TestNoKeyHasAVariableOfTheContainerRuntime(t *testing.T) {
+	for _, key := range keys() {
+		if foreign(Variable(key)) {
+			t.Errorf("%s would be ignored for %s", Variable(key), key)
+		}
 	}
 }
 

@@ -112,7 +112,10 @@ func (v *validator) names() {
 	if n.Name != "" && !isTopicName(n.Name) {
 		v.wrong("node.name", "is "+quote(n.Name), "use letters, digits, dot, dash and underscore only")
 	}
-	if t := v.c.MQTT.Defaults.Topic; t != "" && !isTopicName(t) {
+	switch t := v.c.MQTT.Defaults.Topic; {
+	case strings.HasPrefix(t, internalPrefix):
+		v.wrong("mqtt.defaults.topic", "is "+quote(t)+", which is internal", "names of your own do not begin with __")
+	case t != "" && !isTopicName(t):
 		v.wrong("mqtt.defaults.topic", "is "+quote(t)+", which is no name for a topic",
 			"use letters, digits, dot, dash and underscore only")
 	}
@@ -172,6 +175,10 @@ func (v *validator) sizes() {
 		"one partition would be promised more than the log may take in all")
 	fits("mqtt.max_packet_bytes", m.MaxPacketBytes, 1, "mqtt.max_inflight_bytes", m.MaxInflightBytes,
 		"such a message could not be held")
+	fits("kafka.max_request_bytes", c.Kafka.MaxRequestBytes, 1, "kafka.max_inflight_bytes", c.Kafka.MaxInflightBytes,
+		"one request would be promised more than all together")
+	fits("mqtt.max_outbound_bytes", m.MaxOutboundBytes, 1, "mqtt.max_total_outbound_bytes", m.MaxTotalOutboundBytes,
+		"one client would be promised more than all together")
 	fits("mqtt.max_inflight_bytes", m.MaxInflightBytes, 1, "mqtt.max_total_inflight_bytes", m.MaxTotalInflightBytes,
 		"one client would be promised more than all together")
 	if l.Retention > 0 && l.SegmentAge > l.Retention {
@@ -182,36 +189,52 @@ func (v *validator) sizes() {
 	v.memory()
 }
 
+// A share is memory that one key promises.
+type share struct {
+	key   string
+	bytes Size
+}
+
+func (c *Config) shares() []share {
+	shares := []share{{"log.max_pending_bytes", c.Log.MaxPendingBytes}}
+	if c.Kafka.Listen != "" {
+		shares = append(shares, share{"kafka.max_inflight_bytes", c.Kafka.MaxInflightBytes})
+	}
+	if c.MQTT.Listen != "" {
+		shares = append(shares, share{"mqtt.max_total_inflight_bytes", c.MQTT.MaxTotalInflightBytes},
+			share{"mqtt.max_total_outbound_bytes", c.MQTT.MaxTotalOutboundBytes},
+			share{"mqtt.max_held_bytes", c.MQTT.MaxHeldBytes},
+			share{"mqtt.max_retained_bytes", c.MQTT.MaxRetainedBytes})
+	}
+	if len(c.Upstream.Brokers) > 0 {
+		shares = append(shares, share{"upstream.max_buffered_bytes", c.Upstream.MaxBufferedBytes})
+	}
+	return shares
+}
+
+// PromisedBytes returns the memory that the limits of c allow to be in use together, were all of them reached. The
+// process itself and connections come on top.
+func (c *Config) PromisedBytes() Size {
+	total := Size(0)
+	for _, s := range c.shares() {
+		total += max(0, s.bytes)
+	}
+	return total
+}
+
 // memory checks that what the configuration promises fits into the memory it allows.
 func (v *validator) memory() {
-	c := v.c
-	limit := c.Node.MemoryLimit
-	if limit.IsAuto() || limit <= 0 {
+	limit := v.c.Node.MemoryLimit
+	total := v.c.PromisedBytes()
+	if limit.IsAuto() || Size(limit) >= total {
 		return
 	}
-	promised := []struct {
-		key   string
-		bytes Size
-	}{
-		{"log.max_pending_bytes", c.Log.MaxPendingBytes},
-		{"mqtt.max_total_inflight_bytes", c.MQTT.MaxTotalInflightBytes},
-		{"mqtt.max_retained_bytes", c.MQTT.MaxRetainedBytes},
-		{"kafka.max_request_bytes", c.Kafka.MaxRequestBytes},
-		{"upstream.max_buffered_bytes", c.Upstream.MaxBufferedBytes},
-	}
-	if len(c.Upstream.Brokers) == 0 {
-		promised = promised[:len(promised)-1]
-	}
 	involved := []string{"node.memory_limit"}
-	total := Size(0)
-	for _, p := range promised {
-		total += max(0, p.bytes)
-		involved = append(involved, p.key)
+	for _, s := range v.c.shares() {
+		involved = append(involved, s.key)
 	}
-	if total > Size(limit) {
-		v.conflict(involved, fmt.Sprintf("is %v, but %s together may take %v", limit,
-			strings.Join(involved[1:], ", "), total), "raise it, or lower them")
-	}
+	v.conflict(involved, fmt.Sprintf("is %v, but %s together may take %v", limit,
+		strings.Join(involved[1:], ", "), total), "raise it, or lower them")
 }
 
 // upstream checks the section of that name.
