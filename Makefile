@@ -42,6 +42,22 @@ test: ## Run the tests
 race: ## Run the tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race ./...
 
+.PHONY: test-arm
+test-arm: ## Run the log's tests on emulated 32-bit ARM (needs qemu-user-static)
+	GOARCH=arm GOARM=7 CGO_ENABLED=0 $(GO) test -exec qemu-arm-static ./log/...
+
+.PHONY: interop
+interop: ## Run real clients against the node, and a real Kafka behind it (CULVERT_INTEROP=require: skip none)
+	$(GO) test -tags interop -count=1 -timeout 40m -v ./node/interop/... $(ARGS)
+
+.PHONY: bench
+bench: build ## Measure the node beside what else is installed (ARGS=--quick for a short run)
+	$(BINARY) bench suite $(ARGS)
+
+.PHONY: demo
+demo: build ## Run the main job: node, centre, a fleet of devices; prove that the counts agree
+	$(BINARY) demo $(ARGS)
+
 .PHONY: lint
 lint: $(GOLANGCI) ## Check formatting, style, import directions and 32-bit safety
 	$(GOLANGCI) run ./...
@@ -57,7 +73,7 @@ fmt: $(GOLANGCI) ## Format the sources
 
 .PHONY: cross
 cross: ## Build and compare every target's binary, run those of 64- and 32-bit ARM under qemu-user
-	$(GO) test -tags cross -count=1 -timeout 60m -v ./cross $(ARGS)
+	$(GO) test -tags cross -count=1 -timeout 60m -v ./cross -args -version $(VERSION) $(ARGS)
 
 .PHONY: soak
 soak: ## Kill the node under load KILLS times, fill its disk, damage its files
