@@ -74,12 +74,12 @@ var bad = []struct{ name, document, want string }{
 	{"nothing to listen on", "kafka.listen = \"\"\nmqtt.listen = \"\"", `f:1: kafka.listen and mqtt.listen are empty, so nothing could reach the node (mqtt.listen: f:2); give one of them an address`},
 	{"advertising no address", "[kafka]\nadvertise = \"0.0.0.0:9092\"", `f:2: kafka.advertise is "0.0.0.0:9092", where no client can connect to; write it like "gateway-7.example:9092"`},
 
-	{"batch above the request", "[log]\nsegment_bytes = \"32MiB\"\nmax_message_bytes = \"9MiB\"", `f:3: log.max_message_bytes is 9MiB, but kafka.max_request_bytes is 8MiB: no client could send such a batch; make it 8MiB or less, or raise kafka.max_request_bytes`},
+	{"batch above the request", "[log]\nmax_message_bytes = \"9MiB\"", `f:2: log.max_message_bytes is 9MiB, but kafka.max_request_bytes is 8MiB: no client could send such a batch; make it 8MiB or less, or raise kafka.max_request_bytes`},
 	{"packet above the batch", "[log]\nmax_message_bytes = \"512KiB\"", `f:2: mqtt.max_packet_bytes is 1MiB, but log.max_message_bytes is 512KiB: such a message could not be stored; make it 512KiB or less, or raise log.max_message_bytes`},
 	{"both places are told", "[log]\nmax_message_bytes = \"512KiB\"\n[mqtt]\nmax_packet_bytes = \"768KiB\"", `f:4: mqtt.max_packet_bytes is 768KiB, but log.max_message_bytes is 512KiB: such a message could not be stored (log.max_message_bytes: f:2); make it 512KiB or less, or raise log.max_message_bytes`},
-	{"segment of one batch", "[log]\nsegment_bytes = \"1MiB\"\n[commit]\nabsorb_bytes = \"512KiB\"", `f:2: log.max_message_bytes is 1048588, but log.segment_bytes is 1MiB: a segment must hold two of the largest batches; make it 512KiB or less, or raise log.segment_bytes`},
-	{"journal below two absorptions", "[commit]\nabsorb_bytes = \"8MiB\"", `f:2: commit.absorb_bytes is 8MiB, but log.journal_bytes is 8MiB: the journal must have room while records are written to the segment; make it 4MiB or less, or raise log.journal_bytes`},
-	{"direct above the journal", "[commit]\ndirect_bytes = \"4MiB\"", `f:2: commit.direct_bytes is 4MiB, but log.journal_bytes is 8MiB: the journal must hold several commits; make it 2MiB or less, or raise log.journal_bytes`},
+	{"absorption above the segment", "[log]\nsegment_bytes = \"1MiB\"\n[commit]\nabsorb_bytes = \"2MiB\"", `f:4: commit.absorb_bytes is 2MiB, but log.segment_bytes is 1MiB: a segment must hold what is written to it at a time (log.segment_bytes: f:2); make it 1MiB or less, or raise log.segment_bytes`},
+	{"absorption above the journal", "[commit]\nabsorb_bytes = \"12MiB\"", `f:2: commit.absorb_bytes is 12MiB, but log.journal_bytes is 8MiB: so much can never gather in the journal; make it 8MiB or less, or raise log.journal_bytes`},
+	{"direct above the journal", "[commit]\ndirect_bytes = \"8MiB\"", `f:2: commit.direct_bytes is 8MiB, but log.journal_bytes is 8MiB: the journal must have room for another commit while one is written to the segment; make it 4MiB or less, or raise log.journal_bytes`},
 	{"log of one segment", "[log]\nsegment_bytes = \"16MiB\"\nmax_bytes = \"16MiB\"", `f:2: log.segment_bytes is 16MiB, but log.max_bytes is 16MiB: one segment is written while another can be dropped (log.max_bytes: f:3); make it 8MiB or less, or raise log.max_bytes`},
 	{"partition above the log", "[log]\nmax_bytes = \"1GiB\"\nretention_bytes = \"2GiB\"", `f:3: log.retention_bytes is 2GiB, but log.max_bytes is 1GiB: one partition would be promised more than the log may take in all (log.max_bytes: f:2); make it 1GiB or less, or raise log.max_bytes`},
 	{"segments older than the retention", "[log]\nretention = \"1h\"", `f:2: log.segment_age is 1d, but log.retention is 1h: records go in whole segments, so they would stay longer than promised; make it 1h or less`},
@@ -154,10 +154,11 @@ func TestBadVariablesAndFlagsAreRefusedByName(t *testing.T) {
 	}
 }
 
-func TestGoodListenersAreAccepted(t *testing.T) {
+func TestGoodFilesAreAccepted(t *testing.T) {
 	for _, document := range []string{
 		"[mqtt]\nlisten = \"localhost:1884\"", "[mqtt]\nlisten = \"[::1]:1883\"", "[mqtt]\nlisten = \"127.0.0.2:0\"",
 		"[mqtt]\nlisten = \"0.0.0.0:1883\"\nallow_anonymous = true", "[mqtt]\nlisten = \"\"",
+		"[log]\nsegment_bytes = \"1MiB\"\njournal_bytes = \"1MiB\"\nretention = \"unlimited\"",
 		"[mqtt]\nlisten = \"127.0.0.1:0\"\n[http]\nlisten = \"127.0.0.1:0\"",
 		"[kafka]\nlisten = \"127.0.0.1:9092\"\n[mqtt]\nlisten = \"127.0.0.2:9092\"",
 		"[kafka]\nlisten=\"0.0.0.0:9092\"\nallow_anonymous=true\n[upstream]\nbrokers=[\"centre.example:9092\"]",

@@ -55,7 +55,7 @@ type Log struct {
 	// Size of the preallocated journal that small commits are synced to first.
 	JournalBytes Size `toml:"journal_bytes" min:"1MiB" max:"256MiB"`
 
-	// Memory for records that are journalled, or on their way there, and not in a segment yet.
+	// Memory for records that wait for their commit; beyond it publishers and producers are held back.
 	MaxPendingBytes Size `toml:"max_pending_bytes" min:"2MiB" max:"1GiB"`
 
 	// Most the segments may take on disk; the oldest goes when it is exceeded. 0: as much as the disk has.

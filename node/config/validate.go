@@ -159,16 +159,12 @@ func (v *validator) sizes() {
 		"such a message could not be stored")
 	fits("log.max_message_bytes", l.MaxMessageBytes, 1, "log.max_pending_bytes", l.MaxPendingBytes,
 		"such a batch could not be held")
-	fits("log.max_message_bytes", l.MaxMessageBytes, 2, "log.segment_bytes", l.SegmentBytes,
-		"a segment must hold two of the largest batches")
-	fits("commit.absorb_bytes", c.Commit.AbsorbBytes, 2, "log.segment_bytes", l.SegmentBytes,
-		"a segment must hold two commits")
-	fits("commit.absorb_bytes", c.Commit.AbsorbBytes, 2, "log.journal_bytes", l.JournalBytes,
-		"the journal must have room while records are written to the segment")
-	fits("commit.absorb_bytes", c.Commit.AbsorbBytes, 2, "log.max_pending_bytes", l.MaxPendingBytes,
-		"records must go on being accepted while others are written to the segment")
-	fits("commit.direct_bytes", c.Commit.DirectBytes, 4, "log.journal_bytes", l.JournalBytes,
-		"the journal must hold several commits")
+	fits("commit.absorb_bytes", c.Commit.AbsorbBytes, 1, "log.segment_bytes", l.SegmentBytes,
+		"a segment must hold what is written to it at a time")
+	fits("commit.absorb_bytes", c.Commit.AbsorbBytes, 1, "log.journal_bytes", l.JournalBytes,
+		"so much can never gather in the journal")
+	fits("commit.direct_bytes", c.Commit.DirectBytes, 2, "log.journal_bytes", l.JournalBytes,
+		"the journal must have room for another commit while one is written to the segment")
 	fits("log.segment_bytes", l.SegmentBytes, 2, "log.max_bytes", l.MaxBytes,
 		"one segment is written while another can be dropped")
 	fits("log.retention_bytes", l.RetentionBytes, 1, "log.max_bytes", l.MaxBytes,
