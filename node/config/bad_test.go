@@ -115,6 +115,14 @@ var bad = []struct{ name, document, want string }{
 	{"template of no topic", "[upstream]\ntopic = \"{site}/{topic}\"", `f:2: upstream.topic is "{site}/{topic}", which makes no name for a topic; use letters, digits, dot, dash, underscore, {site} and {topic} only`},
 	{"no pattern", "[upstream]\ntopics = [\"a[\"]", `f:2: upstream.topics[0] is "a[", which is no pattern; write a topic's name, or a pattern like "city-*"`},
 	{"nothing to forward", "[upstream]\nbrokers = [\"centre:9092\"]\ntopics = []", `f:3: upstream.topics is empty, so nothing would be forwarded (upstream.brokers: f:2); write ["*"] to forward every topic, or take the brokers out`},
+	{"certificate without TLS", "[upstream.tls]\nca_file = \"/ca.pem\"", `f:2: upstream.tls.ca_file is set, but upstream.tls.enabled is false; set it to true`},
+	{"certificate without a key", "[upstream.tls]\nenabled = true\ncert_file = \"/c.pem\"", `f:3: upstream.tls.cert_file is set without key_file; a certificate needs its private key`},
+	{"key without a certificate", "[upstream.tls]\nenabled = true\nkey_file = \"/c.pem\"", `f:3: upstream.tls.key_file is set without cert_file; a private key needs its certificate`},
+	{"user without a mechanism", "[upstream.sasl]\nuser = \"u\"", `f:2: upstream.sasl.user is set without mechanism; write one of "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"`},
+	{"unknown mechanism", "[upstream.sasl]\nmechanism = \"GSSAPI\"", `f:2: upstream.sasl.mechanism is "GSSAPI"; write one of "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"`},
+	{"mechanism without a password", "[upstream.sasl]\nmechanism = \"PLAIN\"\nuser = \"u\"", `f:2: upstream.sasl.mechanism is PLAIN, which needs user and password_file`},
+	{"readable password", "[upstream.sasl]\nmechanism = \"PLAIN\"\nuser = \"u\"\npassword_file = \"/p\"", `f:2: upstream.sasl.mechanism is PLAIN, which sends the password readable without encryption; set upstream.tls.enabled to true, or use SCRAM-SHA-256`},
+	{"no partitions upstream", "[upstream.create]\npartitions = 0", `f:2: upstream.create.partitions is 0; the least is 1, or -1`},
 	{"deep nesting", "x = " + strings.Repeat("[", 1000), `f: line 1: keys, lists and tables nest deeper than 16`},
 }
 

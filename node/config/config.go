@@ -244,11 +244,67 @@ type Upstream struct {
 	// Compression of the batches sent.
 	Compression string `toml:"compression" oneof:"lz4 zstd snappy gzip none"`
 
-	// Memory for records that are sent and not confirmed.
-	MaxBufferedBytes Size `toml:"max_buffered_bytes" min:"64KiB" max:"256MiB"`
+	// How long a batch waits for company.
+	Linger Duration `toml:"linger" min:"0s" max:"1m"`
+
+	// Largest batch before compression; a larger record is sent by itself.
+	MaxBatchBytes Size `toml:"max_batch_bytes" min:"1KiB" max:"64MiB"`
+
+	// Memory for records that are on their way.
+	MaxInflightBytes Size `toml:"max_inflight_bytes" min:"64KiB" max:"256MiB"`
 
 	// Longest wait between two attempts to reach the centre; it starts small and doubles.
 	MaxBackoff Duration `toml:"max_backoff" min:"1s" max:"1h"`
+
+	// What to do with a record that the centre refuses for what it is: "skip" counts it and passes over it, "hold" waits
+	// in front of it and tries again ever less often.
+	Refused string `toml:"refused" oneof:"skip hold"`
+
+	Create UpstreamCreate `toml:"create"`
+	TLS    UpstreamTLS    `toml:"tls"`
+	SASL   UpstreamSASL   `toml:"sasl"`
+}
+
+// Topics that are missing at the centre.
+type UpstreamCreate struct {
+	// Create them. Otherwise their records wait until somebody else does.
+	Enabled bool `toml:"enabled"`
+
+	// Partitions of a topic created; -1 is the centre's default (needs Kafka 2.4).
+	Partitions int32 `toml:"partitions" min:"1" max:"10000" also:"-1"`
+
+	// Replicas of each; -1 is the centre's default.
+	Replication int32 `toml:"replication" min:"1" max:"100" also:"-1"`
+}
+
+// Encryption of the connections to the centre.
+type UpstreamTLS struct {
+	// Use it.
+	Enabled bool `toml:"enabled"`
+
+	// File of the certificate authorities to trust (PEM). Empty: those of the system.
+	CAFile string `toml:"ca_file"`
+
+	// Name that the centre's certificate must have, in place of the host in the address.
+	ServerName string `toml:"server_name"`
+
+	// File of the client's certificate (PEM), where the centre asks for one; with key_file.
+	CertFile string `toml:"cert_file"`
+
+	// File of its private key (PEM).
+	KeyFile string `toml:"key_file"`
+}
+
+// How this node proves to the centre who it is.
+type UpstreamSASL struct {
+	// Mechanism. Empty: none.
+	Mechanism string `toml:"mechanism"`
+
+	// User name.
+	User string `toml:"user"`
+
+	// File that holds the password; it is read at every login.
+	PasswordFile string `toml:"password_file"`
 }
 
 // Default returns the configuration of a node that has none: all listeners on loopback, nothing forwarded.
@@ -313,8 +369,12 @@ func Default() *Config {
 			Topic:            "{site}.{topic}",
 			Topics:           []string{"*"},
 			Compression:      "lz4",
-			MaxBufferedBytes: 8 * MiB,
+			Linger:           Duration(20 * time.Millisecond),
+			MaxBatchBytes:    1000012,
+			MaxInflightBytes: 8 * MiB,
 			MaxBackoff:       Duration(30 * time.Second),
+			Refused:          "skip",
+			Create:           UpstreamCreate{Enabled: true, Partitions: -1, Replication: -1},
 		},
 	}
 }

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"path"
 	"reflect"
 	"slices"
 	"strings"
@@ -92,7 +91,7 @@ func (f field) exception() string {
 	if f.also == "" {
 		return ""
 	}
-	if strings.Trim(f.also, "0s") == "" {
+	if strings.Trim(f.also, "-01s") == "" {
 		return ", or " + f.also
 	}
 	return fmt.Sprintf(", or %q", f.also)
@@ -203,7 +202,7 @@ func (c *Config) shares() []share {
 			share{"mqtt.max_retained_bytes", c.MQTT.MaxRetainedBytes})
 	}
 	if len(c.Upstream.Brokers) > 0 {
-		shares = append(shares, share{"upstream.max_buffered_bytes", c.Upstream.MaxBufferedBytes})
+		shares = append(shares, share{"upstream.max_inflight_bytes", c.Upstream.MaxInflightBytes})
 	}
 	return shares
 }
@@ -231,53 +230,4 @@ func (v *validator) memory() {
 	}
 	v.conflict(involved, fmt.Sprintf("is %v, but %s together may take %v", limit,
 		strings.Join(involved[1:], ", "), total), "raise it, or lower them")
-}
-
-// upstream checks the section of that name.
-func (v *validator) upstream() {
-	u := &v.c.Upstream
-	for i, b := range u.Brokers {
-		key := fmt.Sprintf("upstream.brokers[%d]", i)
-		switch _, port, err := splitAddress(b); {
-		case err != nil || port == 0:
-			v.wrong(key, "is "+quote(b)+", which is no address", `write it like "kafka.example:9092"`)
-		case slices.Contains(u.Brokers[:i], b):
-			v.wrong(key, "names "+b+" again", "")
-		case b == v.c.Kafka.Advertise || isSelf(b, v.c.Kafka.Listen):
-			v.conflict([]string{key, "kafka.listen"}, "is "+b+", where this node listens itself",
-				"name the brokers of the centre")
-		}
-	}
-	if u.Site != "" && u.Site != v.c.Node.Name && !isTopicName(u.Site) {
-		v.wrong("upstream.site", "is "+quote(u.Site), "use letters, digits, dot, dash and underscore only")
-	}
-	v.upstreamTopic()
-	for name, list := range map[string][]string{"upstream.topics": u.Topics, "upstream.exclude": u.Exclude} {
-		for i, pattern := range list {
-			if _, err := path.Match(pattern, ""); err != nil || pattern == "" || strings.Contains(pattern, "/") {
-				v.wrong(fmt.Sprintf("%s[%d]", name, i), "is "+quote(pattern)+", which is no pattern",
-					`write a topic's name, or a pattern like "city-*"`)
-			}
-		}
-	}
-	if len(u.Topics) == 0 && len(u.Brokers) > 0 {
-		v.conflict([]string{"upstream.topics", "upstream.brokers"}, "is empty, so nothing would be forwarded",
-			`write ["*"] to forward every topic, or take the brokers out`)
-	}
-}
-
-// upstreamTopic checks the template of topic names at the centre.
-func (v *validator) upstreamTopic() {
-	const key = "upstream.topic"
-	t := v.c.Upstream.Topic
-	name := strings.NewReplacer("{site}", "s", "{topic}", "t").Replace(t)
-	switch {
-	case strings.ContainsAny(name, "{}"):
-		v.wrong(key, "is "+quote(t), "the placeholders are {site} and {topic}")
-	case !isTopicName(name):
-		v.wrong(key, "is "+quote(t)+", which makes no name for a topic",
-			"use letters, digits, dot, dash, underscore, {site} and {topic} only")
-	case !strings.Contains(t, "{topic}"):
-		v.wrong(key, "is "+quote(t)+", so all topics would become one", `use {topic} in it, like "{site}.{topic}"`)
-	}
 }
