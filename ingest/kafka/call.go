@@ -1,0 +1,132 @@
+package kafka
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// call is one request on its way from its frame to its answer. The reading goroutine owns it until its answer is queued,
+// then the writing one does.
+type call struct {
+	conn        *conn
+	api         *api
+	version     int16
+	unsupported bool // ApiVersions of a version that is not served; version is 0 then
+	correlation int32
+	clientID    string
+	body        []byte // what follows the header
+	size        int64  // of the frame, held in the budget
+	arrived     time.Time
+	code        errorCode     // the first error in the answer
+	done        chan struct{} // closed when the answer is written; nil unless somebody waits for that
+}
+
+// fail notes the first error of an answer, for the metrics, and returns it as it stands in the answer. Success may be
+// passed, too.
+func (q *call) fail(code errorCode) int16 {
+	if q.code == codeNone {
+		q.code = code
+	}
+	return int16(code)
+}
+
+// answer is what a handler leaves for the writing goroutine.
+type answer interface {
+	// write encodes the answer, waiting for what it depends on. It is called once, when all answers before it are
+	// written. An error costs the connection.
+	write(w *writer, q *call) error
+}
+
+// message is an answer that depends on nothing more.
+type message struct{ kmsg.Response }
+
+func (m message) write(w *writer, q *call) error {
+	w.message(q, m.Response)
+	return nil
+}
+
+// handler runs a request on the reading goroutine. An error costs the connection, after the answers to the requests before
+// this one; ctx ends with the connection.
+type handler func(s *Server, ctx context.Context, q *call) (answer, error) //nolint:revive // the shape of a method's expression
+
+// typed makes a handler of one that answers at once: it decodes the request.
+func typed[Q any, P interface {
+	*Q
+	kmsg.Request
+}](fn func(s *Server, ctx context.Context, q *call, req P) kmsg.Response) handler { //nolint:revive // the shape of a method's expression
+	return func(s *Server, ctx context.Context, q *call) (answer, error) {
+		req := P(new(Q))
+		if err := q.decode(req); err != nil {
+			return nil, err
+		}
+		return message{fn(s, ctx, q, req)}, nil
+	}
+}
+
+// decode reads the body into req, after its shape was checked. Byte fields of req point into the frame.
+func (q *call) decode(req kmsg.Request) error {
+	req.SetVersion(q.version)
+	if err := q.api.shape.check(q.body, q.version, req.IsFlexible()); err != nil {
+		return &frameError{reason: "shape", err: err}
+	}
+	if err := req.ReadFrom(q.body); err != nil {
+		return &frameError{reason: "shape", err: err}
+	}
+	q.body = nil
+	return nil
+}
+
+// frameError is a frame that cannot be served and costs its connection.
+type frameError struct {
+	reason string // label of a metric
+	err    error
+}
+
+func (e *frameError) Error() string { return e.err.Error() }
+func (e *frameError) Unwrap() error { return e.err }
+
+var errHeader = errors.New("kafka: request header is cut short")
+
+// fixedHeader is what every request begins with: key, version, correlation id.
+const fixedHeader = 8
+
+func requestKey(b []byte) int16     { return int16(binary.BigEndian.Uint16(b)) }     //nolint:gosec // the bits of the wire
+func requestVersion(b []byte) int16 { return int16(binary.BigEndian.Uint16(b[2:])) } //nolint:gosec // the bits of the wire
+
+// header reads the header of a frame into q, whose api is known. A request of a flexible version has header version 2, any
+// other version 1 (KIP-482); the client id has the old encoding in both.
+func (q *call) header(frame []byte) error {
+	q.version = requestVersion(frame)
+	q.correlation = int32(binary.BigEndian.Uint32(frame[4:])) //nolint:gosec // the bits of the wire
+	if !q.api.serves(q.version) {
+		// Of ApiVersions alone: a client of the future may have changed everything that follows.
+		q.version, q.unsupported = 0, true
+		return nil
+	}
+	rest := frame[fixedHeader:]
+	if len(rest) < 2 {
+		return &frameError{reason: "header", err: errHeader}
+	}
+	n := int(int16(binary.BigEndian.Uint16(rest))) //nolint:gosec // the bits of the wire
+	rest = rest[2:]
+	switch {
+	case n > len(rest) || n < -1:
+		return &frameError{reason: "header", err: errHeader}
+	case n > 0:
+		q.clientID, rest = string(rest[:n]), rest[n:]
+	}
+	if q.version >= q.api.flexible {
+		w := shapeWalk{rest: rest, left: 100, flexible: true}
+		w.tags(nil)
+		if w.err != nil {
+			return &frameError{reason: "header", err: errHeader}
+		}
+		rest = w.rest
+	}
+	q.body = rest
+	return nil
+}

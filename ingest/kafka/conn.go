@@ -1,0 +1,276 @@
+package kafka
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	readBuffer = 4 << 10
+	// pipeline is how many answers may be outstanding on a connection before no more of its requests are read.
+	pipeline = 32
+	// stall is how long a frame that has begun may make no progress.
+	stall = 30 * time.Second
+	// While others wait for memory, a large frame has to gain slowBytes within slowTime.
+	slowBytes = 64 << 10
+	slowTime  = 2 * time.Second
+	// largeFrame is the largest frame of an API that carries no records.
+	largeFrame = 2 << 20
+)
+
+// conn is one connection of a client. The goroutine of read owns the reading side, that of a writer the writing side; they
+// share the channel of answers, whose end read closes.
+type conn struct {
+	srv *Server
+	nc  net.Conn
+	log *slog.Logger
+
+	ctx    context.Context // ends when the connection is given up
+	abort  context.CancelFunc
+	poll   context.Context // of ctx; ends also when nothing more is to be waited for: the client went away, or a shutdown
+	unpoll context.CancelFunc
+
+	answers     chan queued
+	outstanding atomic.Int32
+	draining    atomic.Bool
+}
+
+type queued struct {
+	call   *call
+	answer answer
+}
+
+func newConn(s *Server, nc net.Conn) *conn {
+	c := &conn{srv: s, nc: nc, log: s.log.With("remote", nc.RemoteAddr().String()), answers: make(chan queued, pipeline)}
+	c.ctx, c.abort = context.WithCancel(s.ctx)
+	c.poll, c.unpoll = context.WithCancel(c.ctx)
+	return c
+}
+
+// serve runs the connection until both its goroutines are done.
+func (c *conn) serve() {
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		newWriter(c).run()
+	}()
+	err := c.read()
+	c.unpoll()
+	close(c.answers)
+	<-written
+	c.abort()
+	_ = c.nc.Close()
+	c.report(err)
+}
+
+// drain makes the connection read nothing more, answer what is outstanding, and end.
+func (c *conn) drain() {
+	c.draining.Store(true)
+	_ = c.nc.SetReadDeadline(time.Unix(1, 0))
+	c.unpoll()
+}
+
+// kill ends the connection at once.
+func (c *conn) kill() {
+	c.abort()
+	_ = c.nc.Close()
+}
+
+func (c *conn) report(err error) {
+	var bad *frameError
+	switch {
+	case errors.As(err, &bad):
+		c.srv.metrics.badFrames.WithLabelValues(bad.reason).Inc()
+		c.log.Info("native connection closed: bad request", "reason", bad.reason, "error", err)
+	case err == nil, errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed):
+		c.log.Debug("native connection closed")
+	default:
+		c.log.Debug("native connection closed", "error", err)
+	}
+}
+
+var (
+	errDraining = errors.New("kafka: shutting down")
+	errIdle     = errors.New("kafka: connection was idle")
+	errStalled  = errors.New("kafka: the rest of a request did not arrive")
+	errPanic    = errors.New("kafka: request ended in a panic")
+)
+
+// read takes requests until the connection ends, and queues their answers.
+func (c *conn) read() error {
+	br := bufio.NewReaderSize(c.nc, readBuffer)
+	var fetching chan struct{}
+	for {
+		size, a, err := c.next(br)
+		if err != nil {
+			return err
+		}
+		// What comes behind a Fetch waits for it, so that what waits is not kept in memory.
+		if fetching != nil {
+			select {
+			case <-fetching:
+			case <-c.poll.Done():
+			}
+			fetching = nil
+		}
+		if err := c.srv.budget.take(c.ctx, size); err != nil {
+			return err
+		}
+		q, ans, err := c.request(br, a, size)
+		if q == nil {
+			c.srv.budget.give(size)
+			return err
+		}
+		if a.waits && ans != nil {
+			q.done = make(chan struct{})
+			fetching = q.done
+		}
+		c.outstanding.Add(1)
+		c.answers <- queued{q, ans} // the writer reads until the end of the channel, whatever happens to the connection
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// next waits for the beginning of a frame and returns its size and which API it is for. The frame's beginning stays in br,
+// only its length is consumed.
+func (c *conn) next(br *bufio.Reader) (size int64, a *api, err error) {
+	for {
+		if err := c.deadline(c.srv.cfg.IdleTimeout); err != nil {
+			return 0, nil, err
+		}
+		_, err := br.Peek(4)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return 0, nil, err
+		}
+		if c.draining.Load() {
+			return 0, nil, errDraining
+		}
+		if c.outstanding.Load() == 0 || br.Buffered() > 0 {
+			return 0, nil, errIdle
+		}
+	}
+	if err := c.deadline(stall); err != nil {
+		return 0, nil, err
+	}
+	head, err := br.Peek(4 + fixedHeader)
+	if err != nil {
+		return 0, nil, err
+	}
+	size = int64(int32(binary.BigEndian.Uint32(head))) //nolint:gosec // the bits of the wire
+	head = head[4:]
+	a = c.srv.lookup(requestKey(head))
+	switch {
+	case size < fixedHeader || size > int64(c.srv.cfg.MaxRequestBytes):
+		return 0, nil, &frameError{"size", fmt.Errorf("kafka: frame of %d bytes, allowed are %d to %d", size, fixedHeader, c.srv.cfg.MaxRequestBytes)}
+	case a == nil:
+		return 0, nil, &frameError{"key", fmt.Errorf("kafka: key %d is not served", requestKey(head))}
+	case !a.serves(requestVersion(head)) && a.key != keyApiVersions:
+		return 0, nil, &frameError{"version", fmt.Errorf("kafka: %s version %d is not served, %d to %d are", a.name(), requestVersion(head), a.min, a.max)}
+	case size > largeFrame && !a.records:
+		return 0, nil, &frameError{"size", fmt.Errorf("kafka: %s request of %d bytes, allowed are %d", a.name(), size, largeFrame)}
+	}
+	_, err = br.Discard(4)
+	return size, a, err
+}
+
+// deadline sets when reading ends; in a shutdown it already has.
+func (c *conn) deadline(d time.Duration) error {
+	if err := c.nc.SetReadDeadline(time.Now().Add(d)); err != nil {
+		return err
+	}
+	if c.draining.Load() {
+		return errDraining
+	}
+	return nil
+}
+
+// request reads one frame and runs its handler. The call is nil when there is nothing to answer; otherwise an error means
+// that this is the last one. Without an answer the call is over, but what came before it is still to be written.
+func (c *conn) request(br *bufio.Reader, a *api, size int64) (*call, answer, error) {
+	frame, err := c.frame(br, size)
+	if err != nil {
+		return nil, nil, err
+	}
+	q := &call{conn: c, api: a, size: size, arrived: time.Now()}
+	c.srv.metrics.bytesIn.Add(float64(size + 4))
+	if err := q.header(frame); err != nil {
+		return nil, nil, err
+	}
+	ans, err := c.run(q)
+	if ans == nil && err != nil {
+		return nil, nil, err
+	}
+	return q, ans, err
+}
+
+// frame reads a frame into memory of exactly its size, which the log may keep. It gets the memory when the frame's
+// beginning is there.
+func (c *conn) frame(br *bufio.Reader, size int64) ([]byte, error) {
+	if _, err := br.Peek(int(min(size, readBuffer))); err != nil {
+		return nil, err
+	}
+	b := make([]byte, size)
+	progress, mark, marked := time.Now(), 0, time.Now()
+	for n := 0; n < len(b); {
+		if br.Buffered() == 0 {
+			if err := c.deadline(slowTime); err != nil {
+				return nil, err
+			}
+		}
+		m, err := br.Read(b[n:])
+		n += m
+		if n == len(b) {
+			break
+		}
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, err
+		}
+		now := time.Now()
+		if m > 0 {
+			progress = now
+		}
+		if n-mark >= slowBytes {
+			mark, marked = n, now
+		}
+		switch {
+		case c.draining.Load():
+			return nil, errDraining
+		case now.Sub(progress) > stall:
+			return nil, errStalled
+		case now.Sub(marked) > slowTime && size > smallFrame && c.srv.budget.contended():
+			return nil, errStalled
+		}
+	}
+	return b, nil
+}
+
+// run calls the handler. A panic is a bug of ours; it costs this connection and no other.
+func (c *conn) run(q *call) (a answer, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			a, err = nil, c.panicked(q, p)
+		}
+	}()
+	return q.api.handle(c.srv, c.ctx, q)
+}
+
+func (c *conn) panicked(q *call, p any) error {
+	c.srv.metrics.panics.Inc()
+	c.log.Error("panic in a native request", "api", q.api.name(), "version", q.version, "panic", p, "stack", string(debug.Stack()))
+	return errPanic
+}
