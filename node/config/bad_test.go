@@ -121,7 +121,6 @@ var bad = []struct{ name, document, want string }{
 	{"user without a mechanism", "[upstream.sasl]\nuser = \"u\"", `f:2: upstream.sasl.user is set without mechanism; write one of "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"`},
 	{"unknown mechanism", "[upstream.sasl]\nmechanism = \"GSSAPI\"", `f:2: upstream.sasl.mechanism is "GSSAPI"; write one of "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"`},
 	{"mechanism without a password", "[upstream.sasl]\nmechanism = \"PLAIN\"\nuser = \"u\"", `f:2: upstream.sasl.mechanism is PLAIN, which needs user and password_file`},
-	{"readable password", "[upstream.sasl]\nmechanism = \"PLAIN\"\nuser = \"u\"\npassword_file = \"/p\"", `f:2: upstream.sasl.mechanism is PLAIN, which sends the password readable without encryption; set upstream.tls.enabled to true, or use SCRAM-SHA-256`},
 	{"no partitions upstream", "[upstream.create]\npartitions = 0", `f:2: upstream.create.partitions is 0; the least is 1, or -1`},
 	{"deep nesting", "x = " + strings.Repeat("[", 1000), `f: line 1: keys, lists and tables nest deeper than 16`},
 }

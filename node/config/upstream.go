@@ -94,8 +94,5 @@ func (v *validator) upstreamSASL() {
 		v.wrong("upstream.sasl.mechanism", "is "+quote(s.Mechanism), "write one of "+strings.Join(quoteAll(mechanisms), ", "))
 	case s.User == "" || s.PasswordFile == "":
 		v.wrong("upstream.sasl.mechanism", "is "+s.Mechanism+", which needs user and password_file", "")
-	case s.Mechanism == "PLAIN" && !v.c.Upstream.TLS.Enabled:
-		v.wrong("upstream.sasl.mechanism", "is PLAIN, which sends the password readable without encryption",
-			"set upstream.tls.enabled to true, or use SCRAM-SHA-256")
 	}
 }

@@ -1,0 +1,117 @@
+package admin
+
+import "time"
+
+// Status is what a node tells about itself. Fields are only ever added. Sizes are in bytes, times in seconds where the
+// name says so.
+type Status struct {
+	Version   string         `json:"version"`
+	Node      NodeStatus     `json:"node"`
+	StartedAt time.Time      `json:"started_at"`
+	Uptime    float64        `json:"uptime_seconds"`
+	Ready     bool           `json:"ready"`
+	NotReady  []string       `json:"not_ready,omitempty"` // why not
+	Listeners []Listener     `json:"listeners"`
+	Log       LogStatus      `json:"log"`
+	Topics    []Topic        `json:"topics"`             // in the order of their names
+	Upstream  *UpstreamState `json:"upstream,omitempty"` // none: nothing is forwarded
+}
+
+// NodeStatus is who the node is.
+type NodeStatus struct {
+	ID        int32  `json:"id"`
+	Name      string `json:"name"`
+	ClusterID string `json:"cluster_id,omitempty"`
+	DataDir   string `json:"data_dir"`
+}
+
+// Listener is one address the node listens on, the real one when the configuration asked for port 0.
+type Listener struct {
+	Protocol    string `json:"protocol"` // kafka, mqtt, http
+	Address     string `json:"address"`
+	Connections int64  `json:"connections"` // open now
+}
+
+// LogStatus is the state of the store. Counts and bytes written are since the start of the process.
+type LogStatus struct {
+	Segments      int      `json:"segments"`
+	DiskBytes     int64    `json:"disk_bytes"`    // of segments and journal
+	FreeBytes     int64    `json:"free_bytes"`    // of the file system, for a user without privileges
+	PendingBytes  int64    `json:"pending_bytes"` // in the journal and not in a segment yet
+	BatchBytes    int64    `json:"batch_bytes"`   // of record batches made durable
+	WrittenBytes  int64    `json:"written_bytes"` // handed to the file system for them: journal and segments
+	Device        Device   `json:"device"`        // what came of it below the file system
+	Amplification float64  `json:"amplification"` // WrittenBytes over BatchBytes; 0 when nothing was stored
+	Commits       int64    `json:"commits"`       // groups made durable
+	CommitP50     float64  `json:"commit_p50_seconds"`
+	CommitP99     float64  `json:"commit_p99_seconds"`
+	Refusing      string   `json:"refusing,omitempty"` // why nothing is taken, like a full disk
+	Damaged       []string `json:"damaged,omitempty"`  // files that were set aside
+}
+
+// Topic is one topic with its partitions on this node.
+type Topic struct {
+	Name       string      `json:"name"`
+	ID         string      `json:"id"`
+	Internal   bool        `json:"internal,omitempty"`
+	Partitions []Partition `json:"partitions"`
+}
+
+// Partition is one partition.
+type Partition struct {
+	Index    int32              `json:"partition"`
+	Start    int64              `json:"start_offset"` // first offset that can be read
+	End      int64              `json:"end_offset"`   // the high watermark: first offset that cannot be read yet
+	Bytes    int64              `json:"bytes"`
+	Upstream *PartitionUpstream `json:"upstream,omitempty"` // none: it is not forwarded
+}
+
+// PartitionUpstream tells how far a partition has been forwarded.
+type PartitionUpstream struct {
+	State    string `json:"state"`
+	Position int64  `json:"position"` // first offset the centre has not confirmed
+	Lag      int64  `json:"lag_records"`
+	Lost     int64  `json:"lost_records,omitempty"`    // gone before they were sent
+	Refused  int64  `json:"refused_records,omitempty"` // refused by the centre and passed over
+	Error    string `json:"error,omitempty"`
+}
+
+// UpstreamState is how the connection to the centre is.
+type UpstreamState struct {
+	State     string   `json:"state"`
+	Brokers   []string `json:"brokers"`
+	Site      string   `json:"site"`
+	Lag       int64    `json:"lag_records"`
+	Behind    float64  `json:"behind_seconds"`    // age of the oldest record that is not confirmed
+	Confirmed int64    `json:"confirmed_records"` // since the start of the process
+	Lost      int64    `json:"lost_records"`      // likewise
+	Refused   int64    `json:"refused_records"`   // likewise
+	LastError string   `json:"last_error,omitempty"`
+}
+
+// Records returns the number of offsets between start and end, over all partitions.
+func (t *Topic) Records() (n int64) {
+	for _, p := range t.Partitions {
+		n += p.End - p.Start
+	}
+	return n
+}
+
+// Bytes returns the size of all partitions.
+func (t *Topic) Bytes() (n int64) {
+	for _, p := range t.Partitions {
+		n += p.Bytes
+	}
+	return n
+}
+
+// Lag returns the number of records the centre has not confirmed, and whether any partition is forwarded at all.
+func (t *Topic) Lag() (n int64, forwarded bool) {
+	for _, p := range t.Partitions {
+		if p.Upstream != nil {
+			n += p.Upstream.Lag
+			forwarded = true
+		}
+	}
+	return n, forwarded
+}
