@@ -75,7 +75,7 @@ func (b Batch) setLength() {
 	if int64(len(b)) > math.MaxInt32 {
 		panic("record: batch of more than MaxInt32 bytes")
 	}
-	binary.BigEndian.PutUint32(b[posLength:], uint32(len(b)-prefixSize))
+	binary.BigEndian.PutUint32(b[posLength:], uint32(len(b)-prefixSize)) //nolint:gosec // checked above
 }
 
 // LeaderEpoch is the epoch of the leader that appended the batch, or -1.

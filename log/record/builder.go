@@ -48,7 +48,7 @@ func (b *Builder) MaxTimestamp() int64 { return b.maxTimestamp }
 // SizeOf is the number of bytes by which Append of the same arguments would lengthen the batch.
 func (b *Builder) SizeOf(ts int64, key, value []byte, headers []Header) int {
 	n := b.bodySize(ts, key, value, headers)
-	return n + uvarintSize(uint64(n)<<1)
+	return n + uvarintSize(lengthCode(n))
 }
 
 // bodySize is the size of a record without its length.
@@ -57,17 +57,17 @@ func (b *Builder) bodySize(ts int64, key, value []byte, headers []Header) int {
 	if b.count == 0 {
 		base = ts
 	}
-	n := 1 + uvarintSize(zigzag(ts-base)) + uvarintSize(uint64(b.count)<<1) +
-		bytesSize(key) + bytesSize(value) + uvarintSize(uint64(len(headers))<<1)
+	n := 1 + uvarintSize(zigzag(ts-base)) + uvarintSize(lengthCode(int(b.count))) +
+		bytesSize(key) + bytesSize(value) + uvarintSize(lengthCode(len(headers)))
 	for i := range headers {
 		h := &headers[i]
-		n += uvarintSize(uint64(len(h.Key))<<1) + len(h.Key) + bytesSize(h.Value)
+		n += uvarintSize(lengthCode(len(h.Key))) + len(h.Key) + bytesSize(h.Value)
 	}
 	return n
 }
 
 // bytesSize is the size of v behind its length; null is the length -1, which takes one byte.
-func bytesSize(v []byte) int { return uvarintSize(uint64(len(v))<<1) + len(v) }
+func bytesSize(v []byte) int { return uvarintSize(lengthCode(len(v))) + len(v) }
 
 // Append adds a record with the timestamp ts in milliseconds. A nil key or value is null, an empty one is empty. It
 // copies what it is given, and allocates nothing while the buffer has room.
@@ -78,18 +78,18 @@ func (b *Builder) Append(ts int64, key, value []byte, headers []Header) {
 		b.maxTimestamp = ts
 	}
 	n := b.bodySize(ts, key, value, headers)
-	p := b.extend(n + uvarintSize(uint64(n)<<1))
+	p := b.extend(n + uvarintSize(lengthCode(n)))
 	buf := b.buf
-	p = putUvarint(buf, p, uint64(n)<<1)
+	p = putUvarint(buf, p, lengthCode(n))
 	buf[p] = 0 // the record's own attributes: none are defined
 	p = putUvarint(buf, p+1, zigzag(ts-b.baseTimestamp))
-	p = putUvarint(buf, p, uint64(b.count)<<1)
+	p = putUvarint(buf, p, lengthCode(int(b.count)))
 	p = putBytes(buf, p, key)
 	p = putBytes(buf, p, value)
-	p = putUvarint(buf, p, uint64(len(headers))<<1)
+	p = putUvarint(buf, p, lengthCode(len(headers)))
 	for i := range headers {
 		h := &headers[i]
-		p = putUvarint(buf, p, uint64(len(h.Key))<<1)
+		p = putUvarint(buf, p, lengthCode(len(h.Key)))
 		p += copy(buf[p:], h.Key)
 		p = putBytes(buf, p, h.Value)
 	}
@@ -101,7 +101,7 @@ func putBytes(buf []byte, p int, v []byte) int {
 		buf[p] = 1 // -1
 		return p + 1
 	}
-	p = putUvarint(buf, p, uint64(len(v))<<1)
+	p = putUvarint(buf, p, lengthCode(len(v)))
 	return p + copy(buf[p:], v)
 }
 

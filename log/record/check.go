@@ -56,7 +56,7 @@ func (b Batch) Examine(limit int) (Facts, error) {
 		facts.MinTimestamp = min(facts.MinTimestamp, ts)
 		facts.MaxTimestamp = max(facts.MaxTimestamp, ts)
 		facts.NullKeys += null
-		facts.Bytes += int64(len(body) + uvarintSize(uint64(len(body))<<1))
+		facts.Bytes += int64(len(body) + uvarintSize(lengthCode(len(body))))
 	}
 	if err := f.end(); err != nil {
 		return Facts{}, err
@@ -86,7 +86,7 @@ func (b Batch) checkHeader() error {
 	case a.Control():
 		return invalid("control batches are the broker's")
 	case a&^attrClient != 0:
-		return batchError(ErrInvalid, "attributes %#x, of which a producer may set %#x", uint16(a), uint16(attrClient))
+		return batchError(ErrInvalid, "attributes %#x, of which a producer may set %#x", int(a)&0xffff, int(attrClient))
 	}
 	switch count, last := b.Count(), b.LastOffsetDelta(); {
 	case count < 1:

@@ -23,7 +23,7 @@ const (
 
 var (
 	lz4Writers  = sync.Pool{New: func() any { return new(lz4Compressor) }}
-	gzipWriters = sync.Pool{New: func() any { return gzip.NewWriter(nil) }}
+	gzipWriters = sync.Pool{New: func() any { return &gzipWriter{gz: gzip.NewWriter(nil)} }}
 	zstdWriters = sync.Pool{New: func() any {
 		e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true),
 			zstd.WithWindowSize(zstdWriteWindow))
@@ -49,16 +49,8 @@ func deflate(codec Codec, raw, dst []byte) Batch {
 		}
 		return nil
 	}
-	m := memories.Get().(*memory)
-	defer func() {
-		if len(m.b) > keepMax {
-			m.b = nil
-		}
-		memories.Put(m)
-	}()
-	if len(m.b) < most {
-		m.b = make([]byte, max(most, inflateMin))
-	}
+	m := getMemory(most)
+	defer m.put()
 	n := compress(codec, m.b[HeaderSize:most], raw)
 	if n == 0 {
 		return nil
@@ -81,7 +73,7 @@ func compress(codec Codec, dst, src []byte) int {
 	case Gzip:
 		return gzipCompress(dst, src)
 	case Snappy:
-		return fitting(dst, snappy.Encode(nil, src))
+		return snappyCompress(dst, src)
 	case Zstd:
 		e := zstdWriters.Get().(*zstd.Encoder)
 		defer zstdWriters.Put(e)
@@ -98,30 +90,48 @@ func fitting(dst, out []byte) int {
 	return copy(dst, out)
 }
 
+func snappyCompress(dst, src []byte) int {
+	// The library wants room for the worst case, or allocates it.
+	n := snappy.MaxEncodedLen(len(src))
+	if n <= len(dst) {
+		return len(snappy.Encode(dst, src))
+	}
+	m := getMemory(n)
+	defer m.put()
+	return fitting(dst, snappy.Encode(m.b, src))
+}
+
+// gzipWriter writes to a slice until that is full.
+type gzipWriter struct {
+	gz  *gzip.Writer
+	out []byte
+}
+
 var errFull = errors.New("record: buffer is full")
 
-// fullWriter writes to a slice until that is full.
-type fullWriter struct{ b []byte }
-
-func (w *fullWriter) Write(p []byte) (int, error) {
-	if len(p) > cap(w.b)-len(w.b) {
+func (w *gzipWriter) Write(p []byte) (int, error) {
+	if len(p) > cap(w.out)-len(w.out) {
 		return 0, errFull
 	}
-	w.b = append(w.b, p...)
+	w.out = append(w.out, p...)
 	return len(p), nil
 }
 
 func gzipCompress(dst, src []byte) int {
-	z := gzipWriters.Get().(*gzip.Writer)
-	defer gzipWriters.Put(z)
-	w := fullWriter{b: dst[:0:len(dst)]}
-	z.Reset(&w)
-	_, err := z.Write(src)
-	if cerr := z.Close(); err != nil || cerr != nil {
+	w := gzipWriters.Get().(*gzipWriter)
+	defer gzipWriters.Put(w)
+	w.out = dst[:0:len(dst)]
+	w.gz.Reset(w)
+	_, err := w.gz.Write(src)
+	if cerr := w.gz.Close(); err == nil {
+		err = cerr
+	}
+	n := len(w.out)
+	w.out = nil
+	if err != nil { // it is full
 		return 0
 	}
-	z.Reset(nil)
-	return len(w.b)
+	return n
 }
 
 // Recompress returns b with its records compressed by codec, as compression.type asks, or uncompressed where that does

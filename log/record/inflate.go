@@ -19,9 +19,10 @@ const (
 	inflateMin = 64 << 10
 	// keepMax is the largest buffer that is kept for the next batch.
 	keepMax = 1 << 20
-	// zstdWindow is the largest window of a zstd frame, as in Java's clients. It is not allocated: a frame is
-	// decoded into the memory of its content.
-	zstdWindow = 128 << 20
+	// zstdWindow is the largest window of a zstd frame: what RFC 8878 asks every decoder to support, and enough for the
+	// levels up to 19. A decoder holds as much memory as the largest window that it has seen; Java's clients, at
+	// their default level, need 2 MiB.
+	zstdWindow = 8 << 20
 )
 
 // inflater hands out the encoded records of a batch one by one, decompressing as little ahead as the codec allows. It
@@ -37,28 +38,63 @@ type inflater struct {
 	in     []byte // what is not decompressed yet
 	xerial bool   // snappy: in is a row of chunks
 	lz4    lz4Frame
-	gzip   *gzipReader
+	stream *stream // gzip and zstd
 	mem    *memory // where buf comes from, nil while buf is the batch itself
 }
 
 // memory is a buffer that can be pooled.
 type memory struct{ b []byte }
 
-type gzipReader struct {
-	gz  gzip.Reader
-	src bytes.Reader
+// getMemory returns a buffer of at least n bytes.
+func getMemory(n int) *memory {
+	m := memories.Get().(*memory)
+	if len(m.b) < n {
+		m.b = make([]byte, max(n, inflateMin))
+	}
+	return m
+}
+
+// put gives the buffer back, unless it is too large to be kept.
+func (m *memory) put() {
+	if len(m.b) > keepMax {
+		m.b = nil
+	}
+	memories.Put(m)
+}
+
+// stream reads from memory through one of two decompressors.
+type stream struct {
+	src  bytes.Reader
+	gzip *gzip.Reader
+	zstd *zstd.Decoder
+}
+
+func (s *stream) reset(src []byte) error {
+	s.src.Reset(src)
+	if s.gzip != nil {
+		return s.gzip.Reset(&s.src)
+	}
+	return s.zstd.Reset(&s.src)
+}
+
+func (s *stream) read(p []byte) (int, error) {
+	if s.gzip != nil {
+		return s.gzip.Read(p)
+	}
+	return s.zstd.Read(p)
 }
 
 var (
 	memories    = sync.Pool{New: func() any { return new(memory) }}
-	gzipReaders = sync.Pool{New: func() any { return new(gzipReader) }}
-	zstdReaders = sync.Pool{New: func() any {
+	gzipStreams = sync.Pool{New: func() any { return &stream{gzip: new(gzip.Reader)} }}
+	zstdStreams = sync.Pool{New: func() any {
+		// With one at a time it decodes where it is called: it has no goroutine, and needs no Close.
 		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-			zstd.WithDecoderMaxWindow(zstdWindow), zstd.WithDecodeAllCapLimit(true))
+			zstd.WithDecoderMaxWindow(zstdWindow))
 		if err != nil {
 			panic(err) // the options are constant
 		}
-		return d
+		return &stream{zstd: d}
 	}}
 )
 
@@ -69,15 +105,18 @@ func (f *inflater) open(codec Codec, records []byte, limit int) error {
 		f.buf, f.w, f.done = records, len(records), true
 		return nil
 	}
-	f.in, f.left = records, limit
-	f.mem = memories.Get().(*memory)
+	f.in, f.left = records, max(limit, 0)
+	f.mem = getMemory(0)
 	f.buf = f.mem.b
 	switch codec {
-	case Gzip:
-		f.gzip = gzipReaders.Get().(*gzipReader)
-		f.gzip.src.Reset(records)
-		if err := f.gzip.gz.Reset(&f.gzip.src); err != nil {
-			return inflateError("gzip", err)
+	case Gzip, Zstd:
+		pool := &gzipStreams
+		if codec == Zstd {
+			pool = &zstdStreams
+		}
+		f.stream = pool.Get().(*stream)
+		if err := f.stream.reset(records); err != nil {
+			return inflateError(codec, err)
 		}
 	case Snappy:
 		f.xerial = bytes.HasPrefix(records, xerialMagic)
@@ -93,7 +132,6 @@ func (f *inflater) open(codec Codec, records []byte, limit int) error {
 			return invalid(reason)
 		}
 		f.in = rest
-	case Zstd:
 	default:
 		return &Error{Kind: ErrCodec, Record: -1, Reason: codec.String()}
 	}
@@ -103,14 +141,16 @@ func (f *inflater) open(codec Codec, records []byte, limit int) error {
 // close gives back what open took. What next has returned is not valid any more.
 func (f *inflater) close() {
 	if f.mem != nil {
-		if f.mem.b = f.buf; len(f.buf) > keepMax {
-			f.mem.b = nil
-		}
-		memories.Put(f.mem)
+		f.mem.b = f.buf
+		f.mem.put()
 	}
-	if f.gzip != nil {
-		f.gzip.src.Reset(nil)
-		gzipReaders.Put(f.gzip)
+	if s := f.stream; s != nil {
+		s.src.Reset(nil)
+		if s.gzip != nil {
+			gzipStreams.Put(s)
+		} else {
+			zstdStreams.Put(s)
+		}
 	}
 	*f = inflater{done: true}
 }
@@ -190,35 +230,33 @@ func (f *inflater) took(n int) {
 // fill decompresses some more. It sets done, decompresses something, or fails.
 func (f *inflater) fill() error {
 	switch f.codec {
-	case Gzip:
-		return f.fillGzip()
+	case Gzip, Zstd:
+		return f.fillStream()
 	case Snappy:
 		return f.fillSnappy()
 	case LZ4:
 		return f.fillLZ4()
-	case Zstd:
-		return f.fillZstd()
 	}
 	f.done = true
 	return nil
 }
 
-func (f *inflater) fillGzip() error {
+func (f *inflater) fillStream() error {
 	f.room(min(inflateMin/2, f.left+1))
 	room := f.buf[f.w:]
 	if len(room) > f.left {
 		room = room[:f.left+1] // one more than allowed tells that there is more
 	}
-	n, err := f.gzip.gz.Read(room)
+	n, err := f.stream.read(room)
 	if n > f.left {
 		return errTooLarge
 	}
 	f.took(n)
 	switch {
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		f.done = true
 	case err != nil:
-		return inflateError("gzip", err)
+		return inflateError(f.codec, err)
 	}
 	return nil
 }
@@ -249,7 +287,7 @@ func (f *inflater) fillSnappy() error {
 	}
 	n, err := snappy.DecodedLen(block)
 	if err != nil {
-		return inflateError("snappy", err)
+		return inflateError(Snappy, err)
 	}
 	// Three bytes make 64 at the most: a block that claims more is refused before memory is taken for it.
 	if int64(n) > 22*int64(len(block)) {
@@ -259,7 +297,7 @@ func (f *inflater) fillSnappy() error {
 		return errTooLarge
 	}
 	if _, err := snappy.Decode(f.room(n), block); err != nil {
-		return inflateError("snappy", err)
+		return inflateError(Snappy, err)
 	}
 	f.took(n)
 	return nil
@@ -297,7 +335,7 @@ func (f *inflater) fillLZ4() error {
 	} else {
 		var err error
 		if n, err = lz4.UncompressBlock(block, room); err != nil {
-			return inflateError("lz4", err)
+			return inflateError(LZ4, err)
 		}
 	}
 	f.lz4.decoded(room[:n])
@@ -305,47 +343,10 @@ func (f *inflater) fillLZ4() error {
 	return nil
 }
 
-// fillZstd decodes everything at once. Decoding as a stream would need memory for the frame's window, 2 MiB for
-// what Java's clients send however small it is; so it takes the memory that the content needs. Where the frame
-// does not tell that, it tries more and more.
-func (f *inflater) fillZstd() error {
-	if len(f.in) == 0 {
-		f.done = true
-		return nil
-	}
-	n := max(4*len(f.in), inflateMin)
-	var h zstd.Header
-	if h.Decode(f.in) == nil && h.HasFCS {
-		if h.FrameContentSize > uint64(max(f.left, 0)) {
-			return errTooLarge
-		}
-		n = int(h.FrameContentSize)
-	}
-	d := zstdReaders.Get().(*zstd.Decoder)
-	defer zstdReaders.Put(d)
-	for {
-		n = min(n, f.left)
-		room := f.room(n)
-		out, err := d.DecodeAll(f.in, room[:0:n])
-		if err == nil {
-			f.in = nil
-			f.took(len(out))
-			return nil
-		}
-		if !errors.Is(err, zstd.ErrDecoderSizeExceeded) {
-			return inflateError("zstd", err)
-		}
-		if n == f.left {
-			return errTooLarge
-		}
-		n = max(4*n, inflateMin)
-	}
-}
-
 var errTooLarge = &Error{Kind: ErrTooLarge, Record: -1}
 
 func invalid(reason string) error { return &Error{Kind: ErrInvalid, Record: -1, Reason: reason} }
 
-func inflateError(codec string, cause error) error {
-	return &Error{Kind: ErrInvalid, Record: -1, Reason: codec, Cause: cause}
+func inflateError(codec Codec, cause error) error {
+	return &Error{Kind: ErrInvalid, Record: -1, Reason: codec.String(), Cause: cause}
 }

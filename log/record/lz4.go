@@ -49,7 +49,7 @@ func lz4Compress(c *lz4Compressor, dst, src []byte) int {
 	binary.LittleEndian.PutUint32(dst, lz4Magic)
 	dst[4] = lz4FlagVersion | lz4FlagIndependent
 	dst[5] = code << 4
-	dst[6] = byte(xxhSum(dst[4:6]) >> 8)
+	dst[6] = lz4HeaderSum(dst[4:6])
 	p := lz4HeaderMin
 	for len(src) > 0 {
 		block := src[:min(len(src), blockSize)]
@@ -58,18 +58,16 @@ func lz4Compress(c *lz4Compressor, dst, src []byte) int {
 			return 0
 		}
 		room := dst[p+4:]
-		size := uint32(0)
+		raw := uint32(0)
 		// It returns zero when the block does not fit.
 		n, err := c.CompressBlock(block, room)
-		if err == nil && 0 < n && n < len(block) {
-			size = uint32(n)
-		} else {
+		if err != nil || n == 0 || n >= len(block) {
 			if n = copy(room, block); n < len(block) {
 				return 0
 			}
-			size = uint32(n) | lz4Raw
+			raw = lz4Raw
 		}
-		binary.LittleEndian.PutUint32(dst[p:], size)
+		binary.LittleEndian.PutUint32(dst[p:], uint32(n)|raw) //nolint:gosec // n is within a block
 		p += 4 + n
 	}
 	if len(dst)-p < 4 {
@@ -78,6 +76,9 @@ func lz4Compress(c *lz4Compressor, dst, src []byte) int {
 	binary.LittleEndian.PutUint32(dst[p:], 0)
 	return p + 4
 }
+
+// lz4HeaderSum is the checksum of a frame's descriptor: one byte of its hash.
+func lz4HeaderSum(descriptor []byte) byte { return byte(xxhSum(descriptor) >> 8 & 0xff) }
 
 // lz4Frame is the state of reading a frame.
 type lz4Frame struct {
@@ -113,7 +114,7 @@ func (z *lz4Frame) open(in []byte) (rest []byte, reason string) {
 		}
 		z.content = binary.LittleEndian.Uint64(in[6:])
 	}
-	if in[end] != byte(xxhSum(in[4:end])>>8) {
+	if in[end] != lz4HeaderSum(in[4:end]) {
 		return nil, "lz4: wrong checksum of the frame descriptor"
 	}
 	if flags&lz4FlagContentChecksum != 0 {

@@ -2,6 +2,7 @@ package record
 
 import (
 	"encoding/binary"
+	"math"
 	"math/bits"
 )
 
@@ -65,7 +66,7 @@ func (x *xxh32) sum() uint32 {
 		h = bits.RotateLeft32(x.v[0], 1) + bits.RotateLeft32(x.v[1], 7) +
 			bits.RotateLeft32(x.v[2], 12) + bits.RotateLeft32(x.v[3], 18)
 	}
-	h += uint32(x.total)
+	h += uint32(x.total & math.MaxUint32)
 	p := x.tail[:x.total%16]
 	for ; len(p) >= 4; p = p[4:] {
 		h = bits.RotateLeft32(h+binary.LittleEndian.Uint32(p)*xxhPrime3, 17) * xxhPrime4
