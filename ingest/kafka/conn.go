@@ -146,12 +146,12 @@ func (c *conn) read() error {
 // next waits for the beginning of a frame and returns its size and which API it is for. The frame's beginning stays in br,
 // only its length is consumed.
 func (c *conn) next(br *bufio.Reader) (size int64, a *api, err error) {
+	var head []byte
 	for {
 		if err := c.deadline(c.srv.cfg.IdleTimeout); err != nil {
 			return 0, nil, err
 		}
-		_, err := br.Peek(4)
-		if err == nil {
+		if head, err = br.Peek(4); err == nil {
 			break
 		}
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -167,16 +167,16 @@ func (c *conn) next(br *bufio.Reader) (size int64, a *api, err error) {
 	if err := c.deadline(stall); err != nil {
 		return 0, nil, err
 	}
-	head, err := br.Peek(4 + fixedHeader)
-	if err != nil {
+	size = int64(int32(binary.BigEndian.Uint32(head))) //nolint:gosec // the bits of the wire
+	if size < fixedHeader || size > int64(c.srv.cfg.MaxRequestBytes) {
+		return 0, nil, &frameError{"size", fmt.Errorf("kafka: frame of %d bytes, allowed are %d to %d", size, fixedHeader, c.srv.cfg.MaxRequestBytes)}
+	}
+	if head, err = br.Peek(4 + fixedHeader); err != nil {
 		return 0, nil, err
 	}
-	size = int64(int32(binary.BigEndian.Uint32(head))) //nolint:gosec // the bits of the wire
 	head = head[4:]
 	a = c.srv.lookup(requestKey(head))
 	switch {
-	case size < fixedHeader || size > int64(c.srv.cfg.MaxRequestBytes):
-		return 0, nil, &frameError{"size", fmt.Errorf("kafka: frame of %d bytes, allowed are %d to %d", size, fixedHeader, c.srv.cfg.MaxRequestBytes)}
 	case a == nil:
 		return 0, nil, &frameError{"key", fmt.Errorf("kafka: key %d is not served", requestKey(head))}
 	case !a.serves(requestVersion(head)) && a.key != keyApiVersions:
