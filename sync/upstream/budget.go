@@ -14,12 +14,12 @@ const (
 	minGrant = 4 << 10
 )
 
-// grant is how many bytes a partition may take that holds so many already, 0 for none. A partition may come to hold as
-// much as is left free: one that does not move ends up with half of the budget, the next with half of the rest, so that
-// there is always something left for those that do move.
+// grant is how many bytes a partition may take that holds so many already, 0 for none: it may come to hold a quarter of
+// what is then free. One that does not move ends up with a fifth of the budget, the next with a fifth of the rest, so
+// that there is always something left for those that do move.
 func (b *budget) grant(held int64) int64 {
 	free := b.total - b.used.Load()
-	n := min(free-held, maxGrant)
+	n := min((free-4*held)/5, maxGrant)
 	if n < minGrant {
 		return 0
 	}

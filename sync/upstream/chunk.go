@@ -11,10 +11,11 @@ import (
 
 // item is one record on its way.
 type item struct {
-	rec    kgo.Record
-	offset int64 // in the source partition
-	done   bool  // confirmed, or passed over
-	err    error // why it was not
+	rec    kgo.Record // the producer's, until it has answered
+	offset int64      // in the source partition
+	ts     int64      // in ms
+	done   bool       // confirmed, or passed over
+	err    error      // why it was not
 }
 
 // chunk is what was read from a partition at once. Its records share memory, which is held until all are confirmed.
@@ -25,18 +26,16 @@ type chunk struct {
 	head    int           // items before it are done
 	pending int           // items handed to the producer that have no answer yet
 	settled chan struct{} // closed when pending falls to zero; nil when nobody waits
-	lost    loss          // what was found missing or damaged while reading it
+	losses  []loss        // what was found missing or damaged while reading it, in order
 	large   bool          // its only item does not fit into a batch of the usual size
 }
 
-// loss counts records that the log no longer has. They count once the position passes them.
+// loss is a range that the log no longer has. It counts once the position passes it.
 type loss struct {
-	gone    int64 // removed by retention, or with a segment that was set aside
-	damaged int64 // there, but not readable
-	cause   error // of the damage
+	to    int64 // where it ends
+	count int64 // offsets of it that have not been confirmed
+	cause error // nil: removed by retention, or with a segment that was set aside; else why it cannot be read
 }
-
-func (l loss) total() int64 { return l.gone + l.damaged }
 
 // recordOverhead is what a record on its way costs beside its bytes: its item, and the producer's entry.
 const recordOverhead = 320
@@ -68,13 +67,13 @@ func newDecoder(maxBatch int32) *decoder {
 func (d *decoder) read(p Partition, from int64, skip []int64, max int64, count int) (*chunk, error) {
 	c := &chunk{next: from}
 	if start := p.StartOffset(); from < start {
-		c.gap(start, skip)
+		c.lose(start, skip, nil)
 	}
 	span, err := p.Read(c.next, int(max))
 	if err != nil {
 		// Retention may have been faster.
 		if start := p.StartOffset(); c.next < start {
-			c.gap(start, skip)
+			c.lose(start, skip, nil)
 			return c, nil
 		}
 		return nil, fmt.Errorf("upstream: reading %s-%d at %d: %w", p.Topic(), p.Index(), c.next, err)
@@ -87,7 +86,7 @@ func (d *decoder) read(p Partition, from int64, skip []int64, max int64, count i
 			continue
 		}
 		if b.BaseOffset() > c.next {
-			c.gap(b.BaseOffset(), skip)
+			c.lose(b.BaseOffset(), skip, nil)
 		}
 		if len(c.items) >= count || c.bytes >= max {
 			break
@@ -98,7 +97,7 @@ func (d *decoder) read(p Partition, from int64, skip []int64, max int64, count i
 		}
 		whole, err := d.batch(c, b, skip, max, count)
 		if err != nil {
-			c.damage(b.NextOffset(), skip, err)
+			c.lose(b.NextOffset(), skip, err)
 		} else if !whole {
 			break
 		}
@@ -151,7 +150,7 @@ func sizeOf(r *record.Record) int64 {
 }
 
 func (d *decoder) add(c *chunk, r *record.Record, size int64) {
-	it := item{offset: r.Offset}
+	it := item{offset: r.Offset, ts: r.Timestamp}
 	it.rec.Key, it.rec.Value = d.copy(r.Key), d.copy(r.Value)
 	it.rec.Timestamp = time.UnixMilli(r.Timestamp)
 	it.rec.Partition = -1
@@ -200,14 +199,10 @@ func (d *decoder) name(b []byte) string {
 	return s
 }
 
-// gap moves on to an offset, because the log has nothing before it. What was confirmed is not lost.
-func (c *chunk) gap(to int64, skip []int64) {
-	c.lost.gone += to - c.next - countBetween(skip, c.next, to)
-	c.next = to
-}
-
-func (c *chunk) damage(to int64, skip []int64, err error) {
-	c.lost.damaged += to - c.next - countBetween(skip, c.next, to)
-	c.lost.cause = err
+// lose moves on to an offset, because there is nothing to be had before it. What was confirmed is not lost.
+func (c *chunk) lose(to int64, skip []int64, cause error) {
+	if n := to - c.next - countBetween(skip, c.next, to); n > 0 {
+		c.losses = append(c.losses, loss{to, n, cause})
+	}
 	c.next = to
 }

@@ -294,7 +294,7 @@ func newRig(t *testing.T, centre *kfake.Cluster) *rig {
 	return r
 }
 
-func testLog(t *testing.T) *slog.Logger {
+func testLog(t testing.TB) *slog.Logger {
 	if !testing.Verbose() {
 		return slog.New(slog.DiscardHandler)
 	}
@@ -303,16 +303,23 @@ func testLog(t *testing.T) *slog.Logger {
 
 func (r *rig) start() {
 	r.t.Helper()
+	r.cancel = r.run(r.t)
+	r.t.Cleanup(r.stop)
+}
+
+// run makes a forwarder and runs it until what it returns is called.
+func (r *rig) run(tb testing.TB) (cancel context.CancelFunc) {
+	tb.Helper()
 	r.reg = prometheus.NewRegistry()
 	var err error
-	r.w, err = New(r.cfg, r.source, r.pos, testLog(r.t), NewMetrics(r.reg))
+	r.w, err = New(r.cfg, r.source, r.pos, testLog(tb), NewMetrics(r.reg))
 	if err != nil {
-		r.t.Fatal(err)
+		tb.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	r.cancel, r.done = cancel, make(chan error, 1)
+	r.done = make(chan error, 1)
 	go func(w *Forwarder, done chan<- error) { done <- w.Run(ctx) }(r.w, r.done)
-	r.t.Cleanup(r.stop)
+	return cancel
 }
 
 func (r *rig) stop() {

@@ -85,7 +85,7 @@ func (f *flow) add(c *chunk, as mode) bool {
 		return false
 	}
 	if len(f.chunks) == 0 && len(c.items) > 0 {
-		f.oldest = c.items[0].rec.Timestamp.UnixMilli()
+		f.oldest = c.items[0].ts
 	}
 	c.pending = len(c.items)
 	f.pending += c.pending
@@ -141,18 +141,24 @@ func (f *flow) advance() {
 		c := f.chunks[0]
 		for c.head < len(c.items) && c.items[c.head].done {
 			f.position = c.items[c.head].offset + 1
-			f.oldest = c.items[c.head].rec.Timestamp.UnixMilli()
+			f.oldest = c.items[c.head].ts
 			c.head++
 		}
-		if c.head < len(c.items) {
-			f.oldest = c.items[c.head].rec.Timestamp.UnixMilli()
-			return
+		if c.head == len(c.items) {
+			f.position = c.next
 		}
-		f.position = c.next
-		f.total.lost += c.lost.gone
-		f.total.damaged += c.lost.damaged
-		if c.lost.cause != nil {
-			f.damage = c.lost.cause
+		for len(c.losses) > 0 && c.losses[0].to <= f.position {
+			if l := c.losses[0]; l.cause == nil {
+				f.total.lost += l.count
+			} else {
+				f.total.damaged += l.count
+				f.damage = l.cause
+			}
+			c.losses = c.losses[1:]
+		}
+		if c.head < len(c.items) {
+			f.oldest = c.items[c.head].ts
+			return
 		}
 		f.held -= c.bytes
 		f.chunks[0] = nil

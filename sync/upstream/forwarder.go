@@ -231,6 +231,7 @@ func (w *Forwarder) keepAsking(ctx context.Context) {
 		err := w.client.Load().Ping(ask)
 		cancel()
 		if err == nil {
+			w.link.ok()
 			failures = 0
 			t.Reset(askEvery)
 			continue

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // link watches the connections to the centre: it is what a client tells through its hooks.
@@ -42,13 +43,18 @@ func (l *link) OnBrokerConnect(_ kgo.BrokerMetadata, _ time.Duration, _ net.Conn
 	l.ok()
 }
 
-// OnBrokerE2E is called after each request.
-func (l *link) OnBrokerE2E(_ kgo.BrokerMetadata, _ int16, e kgo.BrokerE2E) {
+// OnBrokerE2E is called after each request. Answers to those that a connection begins with say nothing: a login may
+// still fail.
+func (l *link) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, e kgo.BrokerE2E) {
 	if err := e.Err(); err != nil {
 		l.fail(err)
 		return
 	}
-	l.ok()
+	switch kmsg.Key(key) {
+	case kmsg.ApiVersions, kmsg.SASLHandshake, kmsg.SASLAuthenticate:
+	default:
+		l.ok()
+	}
 }
 
 func (l *link) ok() {
