@@ -96,11 +96,13 @@ type Source interface {
 	Bounds() (start, end int64)
 	// Read calls visit for committed records in order, beginning with the first at or after from, until about max bytes
 	// were visited (at least one record when there is one), visit returned false, or the end is reached. It returns the
-	// offset to go on with: after the last record visited, or after records that are not shown (control records, offsets
-	// removed by compaction). The record and everything it points to is valid during the call only; visit must not block.
-	// Errors: ErrOutOfRange when from lies outside of Bounds; any other when the data cannot be read, next then tells
-	// where reading may go on, and is greater than from only if something can be skipped. next is from when nothing new
-	// is there.
+	// offset to go on with: that of the record for which visit returned false, which counts as not visited; otherwise the
+	// one after the last record visited, or after records that are not shown (control records, offsets removed by
+	// compaction); from itself only when there is nothing at or after it. The record and everything it points to is valid
+	// during the call only. visit does not block; it may be a while.
+	//
+	// Errors: ErrOutOfRange when from lies outside of Bounds; any other when something cannot be read. Next to such an
+	// error next tells where reading may go on; from means that nothing is known to be readable.
 	Read(from int64, max int, visit func(*Record) bool) (next int64, err error)
 }
 
