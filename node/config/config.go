@@ -200,16 +200,16 @@ type MQTTDefaults struct {
 // level, like +, and can be used in topic, key and headers; {topic} is the whole MQTT topic.
 type Route struct {
 	// MQTT topic filter; may end in #.
-	Filter string `toml:"filter"`
+	Filter string `toml:"filter" json:"filter"`
 
 	// Topic of the log.
-	Topic string `toml:"topic"`
+	Topic string `toml:"topic" json:"topic"`
 
 	// Key of the record. Empty: that of [mqtt.defaults].
-	Key string `toml:"key"`
+	Key string `toml:"key" json:"key,omitempty"`
 
 	// Headers added to the record.
-	Headers map[string]string `toml:"headers"`
+	Headers map[string]string `toml:"headers" json:"headers,omitempty"`
 }
 
 // The HTTP listener: /healthz, /readyz, /metrics, /status.
