@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -48,9 +47,8 @@ type Manager struct {
 	found map[key]*store.PartitionState // Reconcile's: in the log, not yet asked for by the metadata
 	table atomic.Pointer[table]
 
-	mu       sync.Mutex
-	watchers []chan<- struct{} // guarded by mu: of all partitions
-	watched  atomic.Bool
+	any  watchers // of every partition's offsets, and of the list
+	list watchers // of the list of partitions alone
 }
 
 type key struct {
@@ -157,6 +155,7 @@ func (m *Manager) Reconcile(s *meta.State) error {
 				delete(m.found, k)
 			}
 			p.config.Store(&config)
+			p.siblings.Store(int32(len(t.Partitions))) //nolint:gosec // meta bounds the number of partitions
 			if p.epoch.Swap(mp.LeaderEpoch) != mp.LeaderEpoch || p.log.End() == 0 {
 				p.log.SetEpoch(mp.LeaderEpoch)
 			}
@@ -185,7 +184,8 @@ func (m *Manager) drop(old, next *table) error {
 			ids = append(ids, p.log.ID())
 		}
 	}
-	m.wakeAll()
+	m.list.wake()
+	m.any.wake()
 	if len(ids) == 0 {
 		return nil
 	}
@@ -227,28 +227,7 @@ func (m *Manager) All() []*Partition { return m.table.Load().all }
 
 // Watch has a value sent into ch, which has a capacity of 1, without blocking, whenever the high watermark or the start
 // of any partition moves, or partitions come or go. After stop returns nothing is sent any more.
-func (m *Manager) Watch(ch chan<- struct{}) (stop func()) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.watchers = append(m.watchers, ch)
-	m.watched.Store(true)
-	return func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		if i := slices.Index(m.watchers, ch); i >= 0 {
-			m.watchers = slices.Delete(m.watchers, i, i+1)
-		}
-		m.watched.Store(len(m.watchers) > 0)
-	}
-}
+func (m *Manager) Watch(ch chan<- struct{}) (stop func()) { return m.any.add(ch) }
 
-func (m *Manager) wakeAll() {
-	if !m.watched.Load() {
-		return
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, ch := range m.watchers {
-		wake(ch)
-	}
-}
+// WatchList is Watch for the coming and going of partitions alone.
+func (m *Manager) WatchList(ch chan<- struct{}) (stop func()) { return m.list.add(ch) }

@@ -2,8 +2,6 @@ package replica
 
 import (
 	"math"
-	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,17 +21,16 @@ var (
 
 // Partition is one partition that this node leads. Its methods may be called from any goroutine.
 type Partition struct {
-	topic  string
-	id     meta.TopicID
-	index  int32
-	log    *partition.Partition
-	epoch  atomic.Int32
-	config atomic.Pointer[meta.TopicConfig]
-	m      *Manager
+	topic    string
+	id       meta.TopicID
+	index    int32
+	log      *partition.Partition
+	epoch    atomic.Int32
+	config   atomic.Pointer[meta.TopicConfig]
+	siblings atomic.Int32 // partitions of the topic
+	m        *Manager
 
-	mu       sync.Mutex
-	watchers []chan<- struct{} // guarded by mu
-	watched  atomic.Bool       // whether there are any
+	watchers watchers
 }
 
 // Topic returns the topic's name.
@@ -128,38 +125,12 @@ func (p *Partition) EpochAt(offset int64) int32 { return p.log.EpochAt(offset) }
 
 // Watch has a value sent into ch, which has a capacity of 1, without blocking, whenever the high watermark or the start
 // moves or the partition is deleted. After stop returns nothing is sent any more.
-func (p *Partition) Watch(ch chan<- struct{}) (stop func()) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.watchers = append(p.watchers, ch)
-	p.watched.Store(true)
-	return func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if i := slices.Index(p.watchers, ch); i >= 0 {
-			p.watchers = slices.Delete(p.watchers, i, i+1)
-		}
-		p.watched.Store(len(p.watchers) > 0)
-	}
-}
+func (p *Partition) Watch(ch chan<- struct{}) (stop func()) { return p.watchers.add(ch) }
 
 // advanced is called after the end or the start has moved.
 func (p *Partition) advanced() {
-	if p.watched.Load() {
-		p.mu.Lock()
-		for _, ch := range p.watchers {
-			wake(ch)
-		}
-		p.mu.Unlock()
-	}
-	p.m.wakeAll()
-}
-
-func wake(ch chan<- struct{}) {
-	select {
-	case ch <- struct{}{}:
-	default:
-	}
+	p.watchers.wake()
+	p.m.any.wake()
 }
 
 // retain applies the topic's retention.
@@ -170,3 +141,6 @@ func (p *Partition) retain(now time.Time) (records, bytes int64, err error) {
 	}
 	return p.log.Retain(now.UnixMilli(), c.RetentionMs, c.RetentionBytes)
 }
+
+// Partitions returns how many partitions the topic has now.
+func (p *Partition) Partitions() int { return int(p.siblings.Load()) }
