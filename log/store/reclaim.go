@@ -65,18 +65,20 @@ func (s *Store) Reclaim() (freed int64, err error) {
 	return freed, nil
 }
 
-// Oldest returns what is left of every partition in the oldest sealed segment, by id: where the start offsets are at
-// each Run.Next, Reclaim drops that segment. It returns nil when there is no sealed segment.
-func (s *Store) Oldest() map[uint32]Run {
+// Oldest returns what is left, in the oldest sealed segment that has any of it, of the partitions that may is true for:
+// where the start offsets are at each Run.Next, Reclaim gives the space back. It is empty when there is nothing.
+func (s *Store) Oldest(may func(id uint32) bool) map[uint32]Run {
 	s.absorbMu.Lock()
 	defer s.absorbMu.Unlock()
-	if len(s.sealed) == 0 {
-		return nil
-	}
 	left := make(map[uint32]Run)
-	for id, r := range s.runsOf(s.sealed[0]) {
-		if p := s.state.Partitions[id]; p != nil && p.Start < r.Next {
-			left[id] = Run{max(r.Base, p.Start), r.Next, r.MaxTime, r.Bytes}
+	for _, seg := range s.sealed {
+		for id, r := range s.runsOf(seg) {
+			if p := s.state.Partitions[id]; p != nil && p.Start < r.Next && may(id) {
+				left[id] = Run{max(r.Base, p.Start), r.Next, r.MaxTime, r.Bytes}
+			}
+		}
+		if len(left) > 0 {
+			break
 		}
 	}
 	return left

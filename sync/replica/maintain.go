@@ -70,22 +70,21 @@ func (m *Manager) Clean(maxBytes int64) error {
 		if moved, err = m.dropOldest(); !moved {
 			break
 		}
-		var freed int64
-		if freed, err = m.st.Reclaim(); freed == 0 {
-			break
-		}
+		_, err = m.st.Reclaim()
 	}
 	return errors.Join(append(errs, err)...)
 }
 
-// dropOldest moves the start of every partition that may lose records past the oldest sealed segment.
+// dropOldest moves the start of every partition that may lose records past the oldest segment that has any of them.
 func (m *Manager) dropOldest() (moved bool, err error) {
-	oldest := m.st.Oldest()
+	may := make(map[uint32]*Partition)
 	for _, p := range m.All() {
-		run, ok := oldest[p.log.ID()]
-		if !ok || !p.Config().Delete {
-			continue
+		if p.Config().Delete {
+			may[p.log.ID()] = p
 		}
+	}
+	for id, run := range m.st.Oldest(func(id uint32) bool { return may[id] != nil }) {
+		p := may[id]
 		if err := p.log.AdvanceStart(run.Next); err != nil {
 			return moved, err
 		}
