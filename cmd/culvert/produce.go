@@ -1,0 +1,337 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// produceOptions are the flags of `culvert produce`.
+type produceOptions struct {
+	client      *clientOptions
+	topic       string
+	key         string
+	hasKey      bool
+	separator   string
+	headers     []string
+	partition   int32
+	compression string
+	whole       bool
+	maxLine     sizeFlag
+	out         *output
+}
+
+// maxBuffered bounds the memory of records that wait for their acknowledgement.
+const maxBuffered = 8 << 20
+
+func newProduceCmd() *cobra.Command {
+	o := &produceOptions{partition: -1, maxLine: 1 << 20}
+	cmd := &cobra.Command{
+		Use:   "produce TOPIC",
+		Short: "Store records, one for each line of the input",
+		Long: `Store records, one for each line of the input, and tell how many the node has acknowledged: they are on its disk then.
+Input is read as fast as the node stores, so it may be endless. The first record that is refused ends the command.
+Interrupted (Ctrl-C), it stores what it has read, and tells.
+
+The partition follows from the key (as with every Kafka client), or is the one given.`,
+		Example: `  echo 21.5 | culvert produce telemetry --key lamp-17
+  culvert produce telemetry --header unit=Cel --header site=north < readings.txt
+  culvert produce telemetry --key-separator : < lines-like-key-colon-value.txt
+  culvert produce pictures --key camera-3 --whole < picture.jpg`,
+		Args: usageArgs(cobra.ExactArgs(1)),
+	}
+	o.client = addClientFlags(cmd)
+	cmd.ValidArgsFunction = o.client.completeTopics
+	f := cmd.Flags()
+	f.StringVarP(&o.key, "key", "k", "", "key of every record")
+	f.StringVarP(&o.separator, "key-separator", "K", "", "what separates the key from the value in each line")
+	f.StringArrayVarP(&o.headers, "header", "H", nil, "header of every record, name=value; may be repeated")
+	f.Int32VarP(&o.partition, "partition", "p", -1, "partition; -1 chooses by key")
+	f.StringVarP(&o.compression, "compression", "z", "none", "compression of batches: none, gzip, snappy, lz4 or zstd")
+	f.BoolVar(&o.whole, "whole", false, "store the whole input as one record")
+	f.Var(&o.maxLine, "max-record", "longest record that is read")
+	o.out = addOutput(cmd, "text", "json")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		o.topic, o.hasKey = args[0], cmd.Flags().Changed("key")
+		return o.run(cmd)
+	}
+	return cmd
+}
+
+// clientOpts checks the flags and returns what the client needs to know.
+func (o *produceOptions) clientOpts() ([]kgo.Opt, []kgo.RecordHeader, error) {
+	codecs := map[string]kgo.CompressionCodec{"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(),
+		"snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression()}
+	codec, ok := codecs[o.compression]
+	switch {
+	case !ok:
+		return nil, nil, usage("--compression %q is none of none, gzip, snappy, lz4, zstd", o.compression)
+	case o.hasKey && o.separator != "":
+		return nil, nil, usage("--key and --key-separator exclude each other")
+	case o.partition < -1:
+		return nil, nil, usage("--partition must be -1 or a partition's number")
+	case o.maxLine < 1 || o.maxLine > 1<<30:
+		return nil, nil, usage("--max-record must be from 1 to 1GiB")
+	}
+	var headers []kgo.RecordHeader
+	for _, h := range o.headers {
+		name, value, ok := strings.Cut(h, "=")
+		if !ok || name == "" {
+			return nil, nil, usage("--header %q is not of the form name=value", h)
+		}
+		headers = append(headers, kgo.RecordHeader{Key: name, Value: []byte(value)})
+	}
+	opts := []kgo.Opt{
+		kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.ProducerBatchCompression(codec),
+		kgo.ProducerBatchMaxBytes(int32(max(o.maxLine+1024, 1000012))),
+		kgo.MaxBufferedBytes(int(max(maxBuffered, 2*o.maxLine))),
+		kgo.MaxBufferedRecords(50_000),
+		kgo.AllowAutoTopicCreation(),
+		kgo.UnknownTopicRetries(3),
+		kgo.RecordDeliveryTimeout(o.client.timeout),
+		kgo.ProducerLinger(5 * time.Millisecond),
+	}
+	if o.partition >= 0 {
+		opts = append(opts, kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	}
+	return opts, headers, nil
+}
+
+func (o *produceOptions) run(cmd *cobra.Command) error {
+	opts, headers, err := o.clientOpts()
+	if err != nil {
+		return err
+	}
+	cl, err := o.client.connect(cmd.Context(), opts...)
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	if err := o.checkPartition(cmd.Context(), cl); err != nil {
+		return err
+	}
+	p := &producer{cl: cl, topic: o.topic, partition: max(o.partition, 0), headers: headers, started: time.Now(), failed: make(chan struct{})}
+	readErr := p.feed(cmd.Context(), o.records(cmd.InOrStdin()))
+	// What has been read is stored even when a signal has ended the context, for as long as the node may take.
+	flush, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), o.client.timeout+time.Second)
+	defer cancel()
+	flushErr := cl.Flush(flush)
+	if err := p.report(cmd.OutOrStdout(), o.out.kind); err != nil {
+		return err
+	}
+	return errors.Join(p.err(), readErr, flushErr)
+}
+
+// checkPartition refuses a partition that does not exist: the client would wait for it.
+func (o *produceOptions) checkPartition(ctx context.Context, cl *kgo.Client) error {
+	if o.partition < 0 {
+		return nil
+	}
+	partitions, err := partitionsOf(ctx, o.client, cl, o.topic)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(partitions, o.partition) {
+		return noPartition(o.topic, o.partition, len(partitions))
+	}
+	return nil
+}
+
+// input is one record to be, or what reading ended with.
+type input struct {
+	key, value []byte
+	err        error
+}
+
+// records reads the input in a goroutine of its own, since reading cannot be interrupted, and hands it on. The channel
+// is closed at the end. Unless the input ends, the goroutine ends with the process, or when nobody takes for long.
+func (o *produceOptions) records(r io.Reader) func(ctx context.Context) <-chan input {
+	return func(ctx context.Context) <-chan input {
+		out := make(chan input)
+		send := func(in input) bool {
+			select {
+			case out <- in:
+				return true
+			case <-ctx.Done():
+				return false
+			}
+		}
+		go func() {
+			defer close(out)
+			if o.whole {
+				value, err := io.ReadAll(io.LimitReader(r, int64(o.maxLine)+1))
+				if err == nil && len(value) > int(o.maxLine) {
+					err = fmt.Errorf("the input is longer than %v; raise --max-record", o.maxLine)
+				}
+				in := input{value: value, err: err}
+				if o.hasKey {
+					in.key = []byte(o.key)
+				}
+				send(in)
+				return
+			}
+			lines := bufio.NewReaderSize(r, 64<<10)
+			for n := 1; ; n++ {
+				line, err := readLine(lines, int(o.maxLine))
+				switch {
+				case errors.Is(err, io.EOF):
+					return
+				case errors.Is(err, bufio.ErrTooLong):
+					err = fmt.Errorf("line %d is longer than %v; raise --max-record", n, o.maxLine)
+				case err != nil:
+					err = fmt.Errorf("input: %w", err)
+				}
+				in := input{value: line, err: err}
+				if err == nil {
+					in, err = o.split(line, n)
+				}
+				if !send(in) || err != nil {
+					return
+				}
+			}
+		}()
+		return out
+	}
+}
+
+// split makes a record of a line.
+func (o *produceOptions) split(line []byte, n int) (input, error) {
+	switch {
+	case o.hasKey:
+		return input{key: []byte(o.key), value: line}, nil
+	case o.separator == "":
+		return input{value: line}, nil
+	}
+	key, value, ok := bytes.Cut(line, []byte(o.separator))
+	if !ok {
+		err := fmt.Errorf("line %d has no %q to separate the key", n, o.separator)
+		return input{err: err}, err
+	}
+	return input{key: key, value: value}, nil
+}
+
+// readLine reads a line of any length up to most, without its end. The memory is the caller's.
+func readLine(r *bufio.Reader, most int) ([]byte, error) {
+	line := []byte{}
+	for {
+		part, err := r.ReadSlice('\n')
+		line = append(line, part...)
+		end := errors.Is(err, io.EOF) && len(line) > 0
+		if err == nil || end {
+			line = bytes.TrimSuffix(line, []byte("\n"))
+			if len(line) > most {
+				return nil, bufio.ErrTooLong
+			}
+			return bytes.TrimSuffix(line, []byte("\r")), nil
+		}
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return nil, err
+		}
+		if len(line) > most {
+			return nil, bufio.ErrTooLong
+		}
+	}
+}
+
+// producer stores records and counts.
+type producer struct {
+	cl        *kgo.Client
+	topic     string
+	partition int32
+	headers   []kgo.RecordHeader
+	started   time.Time
+
+	mu     sync.Mutex
+	acked  int64         // guarded by mu
+	lost   int64         // guarded by mu: refused, or not known to be stored
+	first  error         // guarded by mu
+	failed chan struct{} // closed with the first error
+}
+
+// feed stores what comes until there is no more, ctx ends, or a record is refused.
+func (p *producer) feed(ctx context.Context, records func(context.Context) <-chan input) error {
+	reading, stop := context.WithCancel(ctx)
+	defer stop()
+	in := records(reading)
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Canceled
+		case <-p.failed:
+			return nil
+		case r, ok := <-in:
+			if !ok {
+				return nil
+			}
+			if r.err != nil {
+				return r.err
+			}
+			p.cl.Produce(context.WithoutCancel(ctx), &kgo.Record{Topic: p.topic, Partition: p.partition, Key: r.key, Value: r.value,
+				Headers: p.headers, Timestamp: time.Now()}, p.done)
+		}
+	}
+}
+
+func (p *producer) done(_ *kgo.Record, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err == nil {
+		p.acked++
+		return
+	}
+	p.lost++
+	if p.first == nil {
+		p.first = err
+		close(p.failed)
+	}
+}
+
+func (p *producer) err() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.first == nil {
+		return nil
+	}
+	return fmt.Errorf("topic %s: %w", p.topic, p.first)
+}
+
+// report tells what became of the records.
+func (p *producer) report(w io.Writer, kind string) error {
+	p.mu.Lock()
+	acked, lost := p.acked, p.lost
+	p.mu.Unlock()
+	took := time.Since(p.started)
+	if kind == "json" {
+		return printJSON(w, struct {
+			Topic        string  `json:"topic"`
+			Acknowledged int64   `json:"acknowledged"`
+			Failed       int64   `json:"failed"`
+			Seconds      float64 `json:"seconds"`
+		}{p.topic, acked, lost, took.Seconds()})
+	}
+	records := "records"
+	if acked == 1 {
+		records = "record"
+	}
+	text := fmt.Sprintf("%d %s acknowledged in %s", acked, records, humanSeconds(took.Seconds()))
+	if lost > 0 {
+		text += fmt.Sprintf(", %d not", lost)
+	}
+	_, err := fmt.Fprintln(w, text)
+	if errors.Is(err, os.ErrClosed) {
+		return nil
+	}
+	return err
+}
