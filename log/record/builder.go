@@ -21,13 +21,12 @@ type Builder struct {
 	baseTimestamp int64
 	maxTimestamp  int64
 	count         int32
-	pause         uint8 // batches that are not tried to be compressed
 }
 
 // Reset empties the builder and lets it write into buf's memory, from its first byte on, growing into another
 // buffer when that is full. Reset(nil) leaves the old buffer to a batch that lives in it.
 func (b *Builder) Reset(buf []byte) {
-	*b = Builder{pause: b.pause}
+	*b = Builder{}
 	if cap(buf) >= HeaderSize {
 		b.buf = buf[:HeaderSize]
 	}
@@ -119,22 +118,17 @@ func (b *Builder) extend(n int) int {
 
 // Finish fills the header of the batch and returns it; nil without records. The batch has no producer id.
 //
-// The records are compressed by codec when that makes them smaller by a 16th; after a batch where it did not, the next
-// 15 are not tried. A compressed batch lies in dst's memory, from its first byte on, if dst's capacity suffices (it does
-// with Len bytes), else in new memory of just its size; the builder's buffer is free for the next batch. An
-// uncompressed one lies in the builder's buffer, and the builder must be Reset to another one while it is in use.
-// Attributes().Codec() tells which.
+// The records are compressed by codec when that makes them smaller by a 16th. A compressed batch lies in dst's memory,
+// from its first byte on, if dst's capacity suffices (it does with Len bytes), else in new memory of just its size; the
+// builder's buffer is free for the next batch. An uncompressed one lies in the builder's buffer, and the builder must be
+// Reset to another one while it is in use. Attributes().Codec() tells which.
 func (b *Builder) Finish(baseOffset int64, leaderEpoch int32, codec Codec, dst []byte) Batch {
 	if b.count == 0 {
 		return nil
 	}
 	var out Batch
-	if raw := b.buf[HeaderSize:]; codec != None && len(raw) >= compressMin {
-		if b.pause > 0 {
-			b.pause--
-		} else if out = deflate(codec, raw, dst); out == nil {
-			b.pause = compressPause
-		}
+	if codec != None {
+		out = deflate(codec, b.buf[HeaderSize:], dst)
 	}
 	if out == nil {
 		out, codec = b.buf, None

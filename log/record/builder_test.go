@@ -141,29 +141,6 @@ func TestFinishCompressesWhatShrinksAndOnlyThat(t *testing.T) {
 	}
 }
 
-func TestBuilderPausesAfterNoise(t *testing.T) {
-	var bl Builder
-	fill := func(records []model) Codec {
-		bl.Reset(nil)
-		for _, r := range records {
-			bl.Append(r.ts, r.key, r.value, r.headers)
-		}
-		return bl.Finish(0, 0, LZ4, nil).Attributes().Codec()
-	}
-	fill(noise(10, 300))
-	for i := range compressPause {
-		fill(readings(2)) // too small to be tried: does not count
-		if got := fill(readings(100)); got != None {
-			t.Fatalf("batch %d after noise is %v", i+1, got)
-		}
-	}
-	for range 2 {
-		if got := fill(readings(100)); got != LZ4 {
-			t.Fatalf("after the pause: %v", got)
-		}
-	}
-}
-
 func TestFinishOfAnEmptyBuilderIsNil(t *testing.T) {
 	var b Builder
 	if b.Finish(0, 0, LZ4, nil) != nil || b.Len() != HeaderSize || b.Count() != 0 {

@@ -312,3 +312,12 @@ func TestParseCodecReadsWhatStringWrites(t *testing.T) {
 		t.Error(s)
 	}
 }
+
+func TestLZ4FrameBeginsAsFormatSays(t *testing.T) {
+	for n, want := range map[int]string{64 << 10: "\x04\x22\x4d\x18\x60\x40\x82", 64<<10 + 1: "\x04\x22\x4d\x18\x60\x50\xfb"} {
+		dst := make([]byte, n)
+		if lz4Compress(new(lz4Compressor), dst, make([]byte, n)) == 0 || string(dst[:7]) != want {
+			t.Errorf("%d bytes: %x", n, dst[:7])
+		}
+	}
+}

@@ -15,8 +15,6 @@ const (
 	compressMin = 256
 	// compressGain: records that shrink by less than a 16th stay uncompressed, for the sake of all who read them.
 	compressGain = 16
-	// compressPause is how many batches a builder leaves uncompressed, untried, after one that did not shrink.
-	compressPause = 15
 	// zstdWriteWindow bounds the memory of the encoder and of those who decode.
 	zstdWriteWindow = 1 << 20
 )
