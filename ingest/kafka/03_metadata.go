@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/culvert-mq/culvert/sync/meta"
+	"github.com/culvert-mq/culvert/sync/quorum"
 )
 
 // Metadata: brokers, topics, leaders; creates the topics that are named and missing, if the client and the configuration
@@ -34,7 +35,7 @@ func (s *Server) metadata(ctx context.Context, q *call, req *kmsg.MetadataReques
 		mb.NodeID, mb.Host, mb.Port, mb.Rack = b.id, b.host, b.port, b.rack
 		resp.Brokers = append(resp.Brokers, mb)
 	}
-	resp.ControllerID = s.cfg.Defaults.Node()
+	resp.ControllerID = s.defaults().Node()
 	resp.ClusterID = &st.ClusterID
 	if req.IncludeClusterAuthorizedOperations {
 		resp.AuthorizedOperations = clusterOperations
@@ -97,7 +98,7 @@ func (s *Server) metadataOne(ctx context.Context, q *call, name string, id meta.
 	if !create || !cfg.AutoCreateTopics || meta.InternalTopic(name) {
 		return failedTopic(&name, id, q.fail(codeUnknownTopicOrPartition))
 	}
-	c := &meta.CreateTopic{Name: name, ID: newTopicID(), Partitions: cfg.NumPartitions, ReplicationFactor: cfg.DefaultReplicationFactor}
+	c := &meta.CreateTopic{Name: name, ID: quorum.NewTopicID(), Partitions: cfg.NumPartitions, ReplicationFactor: cfg.DefaultReplicationFactor}
 	if _, err := s.meta.Propose(ctx, c); err != nil && !errors.Is(err, meta.ErrTopicExists) {
 		s.log.Warn("topic could not be created for a client", "topic", name, "error", err)
 		code := codeOf(err)

@@ -23,7 +23,7 @@ func (s *Server) findCoordinator(_ context.Context, q *call, req *kmsg.FindCoord
 		switch req.CoordinatorType {
 		case 0:
 			ep := s.advertised(q.conn)
-			c.NodeID, c.Host, c.Port = s.cfg.Defaults.Node(), ep.host, ep.port
+			c.NodeID, c.Host, c.Port = s.defaults().Node(), ep.host, ep.port
 		case 1:
 			c.ErrorCode = q.fail(codeTransactionalIDAuthorization)
 			c.ErrorMessage = new("transactions are not served")

@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/culvert-mq/culvert/sync/meta"
+	"github.com/culvert-mq/culvert/sync/quorum"
 )
 
 // CreateTopics. KIP-4, KIP-195 (validateOnly), KIP-464 (defaults, served to every version), KIP-525 (the answer tells the
@@ -59,7 +60,7 @@ func (s *Server) createTopic(t *kmsg.CreateTopicsRequestTopic, twice bool) (*met
 	case len(t.ReplicaAssignment) > 0 && (t.NumPartitions != -1 || t.ReplicationFactor != -1):
 		return nil, fmt.Errorf("%w: with an assignment, partitions and replication factor must be -1", meta.ErrInvalidRequest)
 	}
-	c := &meta.CreateTopic{Name: t.Topic, ID: newTopicID(), Configs: make(map[string]string, len(t.Configs))}
+	c := &meta.CreateTopic{Name: t.Topic, ID: quorum.NewTopicID(), Configs: make(map[string]string, len(t.Configs))}
 	for i := range t.Configs {
 		kv := &t.Configs[i]
 		if kv.Value == nil {
@@ -95,7 +96,7 @@ func (s *Server) describeCreated(ctx context.Context, p *proposer, t *meta.Topic
 	rt.NumPartitions = int32(len(t.Partitions))                      //nolint:gosec // meta bounds the number of partitions
 	rt.ReplicationFactor = int16(len(t.Partitions[0].Replicas))      //nolint:gosec // meta bounds the number of replicas
 	rt.Configs = make([]kmsg.CreateTopicsResponseTopicConfig, 0, 40) // about as many as there are keys
-	for _, e := range p.state.DescribeTopicConfigs(t, s.cfg.Defaults) {
+	for _, e := range p.state.DescribeTopicConfigs(t, s.defaults()) {
 		c := kmsg.NewCreateTopicsResponseTopicConfig()
 		c.Name, c.Value, c.ReadOnly, c.Source, c.IsSensitive = e.Name, e.Value, e.ReadOnly, int8(e.Source), e.Sensitive
 		rt.Configs = append(rt.Configs, c)

@@ -22,7 +22,7 @@ func (s *Server) initProducerID(ctx context.Context, q *call, req *kmsg.InitProd
 		resp.ErrorCode = q.fail(code)
 		return resp
 	}
-	id, err := s.ids.take(ctx, s.meta)
+	id, err := s.ids.Next(ctx)
 	if err != nil {
 		s.log.Warn("no producer id could be allocated", "error", err)
 		resp.ErrorCode = q.fail(codeCoordinatorNotAvailable) // the client asks again

@@ -76,7 +76,7 @@ func (s *Server) configsOf(r configResource) ([]meta.ConfigEntry, error) {
 		if t == nil {
 			return nil, fmt.Errorf("%w: %s", meta.ErrUnknownTopic, r.name)
 		}
-		return st.DescribeTopicConfigs(t, s.cfg.Defaults), nil
+		return st.DescribeTopicConfigs(t, s.defaults()), nil
 	case kmsg.ConfigResourceTypeBroker:
 		if r.name == "" {
 			return st.DescribeClusterConfigs(), nil
@@ -84,7 +84,7 @@ func (s *Server) configsOf(r configResource) ([]meta.ConfigEntry, error) {
 		if _, err := s.brokerOf(r); err != nil {
 			return nil, err
 		}
-		return st.DescribeBrokerConfigs(s.cfg.Defaults), nil
+		return st.DescribeBrokerConfigs(s.defaults()), nil
 	}
 	return nil, fmt.Errorf("%w: resources of type %d have no configuration here", meta.ErrInvalidRequest, r.kind)
 }
@@ -94,7 +94,7 @@ func (s *Server) brokerOf(r configResource) (int32, error) {
 	if r.name == "" {
 		return meta.AllBrokers, nil
 	}
-	own := s.cfg.Defaults.Node()
+	own := s.defaults().Node()
 	if id, err := strconv.ParseInt(r.name, 10, 32); err != nil || int32(id) != own {
 		return 0, fmt.Errorf("%w: this is broker %d, not %.20q", meta.ErrInvalidRequest, own, r.name)
 	}

@@ -21,7 +21,7 @@ func (s *Server) describeCluster(_ context.Context, q *call, req *kmsg.DescribeC
 		return resp
 	}
 	st := s.meta.State()
-	resp.ClusterID, resp.ControllerID = st.ClusterID, s.cfg.Defaults.Node()
+	resp.ClusterID, resp.ControllerID = st.ClusterID, s.defaults().Node()
 	for _, b := range s.brokers(st, q.conn, q.version >= 2 && req.IncludeFencedBrokers) {
 		rb := kmsg.NewDescribeClusterResponseBroker()
 		rb.NodeID, rb.Host, rb.Port, rb.Rack, rb.IsFenced = b.id, b.host, b.port, b.rack, b.fenced

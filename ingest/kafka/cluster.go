@@ -2,8 +2,6 @@ package kafka
 
 import (
 	"context"
-	"crypto/rand"
-	"sync"
 	"time"
 
 	"github.com/culvert-mq/culvert/sync/meta"
@@ -17,10 +15,16 @@ type brokerAddress struct {
 	fenced bool
 }
 
+// defaults are this node's id and the broker configurations of its file.
+func (s *Server) defaults() meta.Defaults { return *s.nodeDefaults.Load() }
+
+// SetDefaults puts other broker configurations in force. The node's id must stay.
+func (s *Server) SetDefaults(d meta.Defaults) { s.nodeDefaults.Store(&d) }
+
 // brokers returns the brokers that the client of c can connect to. This node is told by the address that suits the
 // client, the others by the one they registered.
 func (s *Server) brokers(st *meta.State, c *conn, fenced bool) []brokerAddress {
-	self := s.cfg.Defaults.Node()
+	self := s.defaults().Node()
 	var out []brokerAddress
 	for _, b := range st.SortedBrokers() {
 		if b.Fenced && !fenced && b.ID != self {
@@ -49,7 +53,7 @@ func (s *Server) brokers(st *meta.State, c *conn, fenced bool) []brokerAddress {
 func (s *Server) awaitTopic(ctx context.Context, t *meta.Topic) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	self := s.cfg.Defaults.Node()
+	self := s.defaults().Node()
 	pause := 500 * time.Microsecond
 	for i := range t.Partitions {
 		for t.Partitions[i].Leader == self {
@@ -66,33 +70,20 @@ func (s *Server) awaitTopic(ctx context.Context, t *meta.Topic) {
 	}
 }
 
-// newTopicID draws a random UUID (version 4) that does not begin with '-' in its text form, which Kafka avoids because a
-// shell would take it for a flag.
-func newTopicID() meta.TopicID {
-	for {
-		var id meta.TopicID
-		_, _ = rand.Read(id[:]) // never fails
-		id[6] = id[6]&0x0f | 0x40
-		id[8] = id[8]&0x3f | 0x80
-		if id.String()[0] != '-' {
-			return id
-		}
-	}
-}
-
 // inForce is what is in force under one state of the metadata.
 type inForce struct {
 	state  *meta.State
+	node   *meta.Defaults
 	broker meta.BrokerConfig
 }
 
 // now returns the metadata and the broker's configuration.
 func (s *Server) now() *inForce {
-	st := s.meta.State()
-	if f := s.configs.Load(); f != nil && f.state == st {
+	st, node := s.meta.State(), s.nodeDefaults.Load()
+	if f := s.configs.Load(); f != nil && f.state == st && f.node == node {
 		return f
 	}
-	f := &inForce{state: st, broker: st.BrokerConfig(s.cfg.Defaults)}
+	f := &inForce{state: st, node: node, broker: st.BrokerConfig(*node)}
 	s.configs.Store(f)
 	return f
 }
@@ -118,28 +109,4 @@ func (s *Server) leader(topic string, id meta.TopicID, index int32) (leader, epo
 		return -1, -1
 	}
 	return t.Partitions[index].Leader, t.Partitions[index].LeaderEpoch
-}
-
-// producerIDs hands out producer ids from a block that the metadata reserved. What is left of a block when the node stops
-// is never used.
-type producerIDs struct {
-	mu         sync.Mutex
-	next, left int64 // guarded by mu
-}
-
-const producerIDBlock = 1000
-
-func (p *producerIDs) take(ctx context.Context, m Metadata) (int64, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.left == 0 {
-		r, err := m.Propose(ctx, &meta.AllocateProducerIDs{Count: producerIDBlock})
-		if err != nil {
-			return 0, err
-		}
-		p.next, p.left = r.FirstProducerID, producerIDBlock
-	}
-	id := p.next
-	p.next, p.left = p.next+1, p.left-1
-	return id, nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/culvert-mq/culvert/log/record"
 	"github.com/culvert-mq/culvert/log/store"
 	"github.com/culvert-mq/culvert/sync/meta"
+	"github.com/culvert-mq/culvert/sync/quorum"
 	"github.com/culvert-mq/culvert/sync/replica"
 )
 
@@ -62,6 +63,10 @@ var codesByError = []struct {
 	{meta.ErrPolicyViolation, codePolicyViolation},
 	{meta.ErrUnknownBroker, codeBrokerIDNotRegistered},
 	{meta.ErrClusterID, codeInconsistentClusterID},
+
+	{quorum.ErrNotLeader, codeNotController}, // retriable: clients look for the controller
+	{quorum.ErrClosed, codeNotController},
+	{quorum.ErrUnknownOutcome, codeRequestTimedOut},
 
 	{replica.ErrUnknownTopicOrPartition, codeUnknownTopicOrPartition},
 	{replica.ErrNotLeader, codeNotLeaderOrFollower},

@@ -110,6 +110,7 @@ func (ss *sessions) begin(dst []fetchPart, id, epoch int32, withIDs bool, asks [
 		} else if ss.partitions+len(s.parts)-had < maxSessionPartitions {
 			s.add(asks[i], -1, -1)
 		} else {
+			ss.partitions += len(s.parts) - had
 			ss.dropLocked(id)
 			return nil, dst, codeFetchSessionIDNotFound // the client begins anew, and gets no session
 		}

@@ -22,6 +22,7 @@ import (
 	"github.com/culvert-mq/culvert/log/record"
 	"github.com/culvert-mq/culvert/log/store"
 	"github.com/culvert-mq/culvert/sync/meta"
+	"github.com/culvert-mq/culvert/sync/quorum"
 	"github.com/culvert-mq/culvert/sync/replica"
 )
 
@@ -123,7 +124,7 @@ func (r *rig) topic(name string, partitions int32, configs ...string) *meta.Topi
 		k, v, _ := strings.Cut(kv, "=")
 		m[k] = v
 	}
-	res, err := r.meta.Propose(r.t.Context(), &meta.CreateTopic{Name: name, ID: newTopicID(), Partitions: partitions, ReplicationFactor: 1, Configs: m})
+	res, err := r.meta.Propose(r.t.Context(), &meta.CreateTopic{Name: name, ID: quorum.NewTopicID(), Partitions: partitions, ReplicationFactor: 1, Configs: m})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -142,7 +143,7 @@ func newMemMetadata(t testing.TB, mgr *replica.Manager) *memMetadata {
 	m := &memMetadata{mgr: mgr}
 	m.state.Store(meta.Empty())
 	for _, c := range []meta.Command{
-		&meta.SetClusterID{ID: newTopicID().String()},
+		&meta.SetClusterID{ID: quorum.NewTopicID().String()},
 		&meta.RegisterBroker{ID: 1, Incarnation: "one", Endpoints: []meta.Endpoint{{Listener: "PLAINTEXT", Host: "127.0.0.1", Port: 9092}}},
 	} {
 		if _, err := m.Propose(t.Context(), c); err != nil {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/culvert-mq/culvert/sync/meta"
+	"github.com/culvert-mq/culvert/sync/quorum"
 )
 
 // Config is what a Server is told. Zero values stand for the defaults named.
@@ -97,8 +98,10 @@ type Server struct {
 	budget   *budget
 	parked   *semaphore.Weighted // bytes of the requests whose answers wait for records
 	sessions *sessions
-	ids      producerIDs
+	ids      *quorum.ProducerIDs
 	configs  atomic.Pointer[inForce]
+
+	nodeDefaults atomic.Pointer[meta.Defaults]
 
 	ctx  context.Context // ends when connections are given up
 	stop context.CancelFunc
@@ -125,12 +128,14 @@ func NewServer(cfg Config, deps Deps, log *slog.Logger, m *Metrics) (*Server, er
 	}
 	s := &Server{
 		apis: apis, cfg: cfg, meta: deps.Metadata, logs: deps.Log, offsets: deps.Offsets, log: log, metrics: m,
+		ids:       quorum.NewProducerIDs(deps.Metadata),
 		budget:    newBudget(cfg.MaxInflightBytes),
 		parked:    semaphore.NewWeighted(max(cfg.MaxInflightBytes/4, 1)),
 		sessions:  newSessions(cfg.MaxFetchSessions, m.fetchSessions),
 		listeners: map[net.Listener]struct{}{},
 		conns:     map[*conn]struct{}{},
 	}
+	s.nodeDefaults.Store(&cfg.Defaults)
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	return s, nil
 }

@@ -33,6 +33,13 @@ func (r *rig) wire() *wire {
 	return &wire{t: r.t, nc: nc, br: bufio.NewReader(nc)}
 }
 
+// pipeTo returns one end of a connection to nobody.
+func pipeTo(t testing.TB) net.Conn {
+	a, b := net.Pipe()
+	t.Cleanup(func() { _, _ = a.Close(), b.Close() })
+	return a
+}
+
 // send writes a request and returns its correlation id.
 func (w *wire) send(req kmsg.Request) int32 {
 	w.t.Helper()
