@@ -14,6 +14,7 @@ var (
 	serveAddr    = flag.String("serve", "", "address on which TestServeByHand serves until it is interrupted")
 	serveJournal = flag.String("serve.journal", "", "file that TestServeByHand's log syncs before each acknowledgement")
 	serveForget  = flag.Bool("serve.forget", false, "TestServeByHand's log forgets what it syncs")
+	servePause   = flag.Duration("serve.pause", 0, "time that a commit of TestServeByHand takes, as if for a disk")
 	serveProfile = flag.String("serve.profile", "", "file that TestServeByHand writes a CPU profile to")
 )
 
@@ -25,7 +26,7 @@ func TestServeByHand(t *testing.T) {
 		t.Skip("without -serve")
 	}
 	log := newMemLog()
-	log.forget = *serveForget
+	log.forget, log.pause = *serveForget, *servePause
 	var journal *os.File
 	if *serveJournal != "" {
 		var err error

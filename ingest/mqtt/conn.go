@@ -34,6 +34,8 @@ type conn struct {
 	will    *will
 	ses     *session // nil before CONNECT. Set once, before others know the connection
 	count   burstCounts
+	deep    bool // the goroutine's stack may have grown
+	rests   bool // before this burst there was nothing for a while
 
 	keep    alarm        // keepalive and CONNECT timeout
 	active  atomic.Int64 // tick of the last packet
@@ -70,7 +72,8 @@ type burstCounts struct {
 }
 
 // run reads and serves packets until the connection ends. It returns true if it wants to be called again from a fresh
-// goroutine: CONNECT needs a deeper stack than anything an idle connection does.
+// goroutine: serving packets needs a deeper stack than waiting for them, and stacks of that size do not shrink. So a
+// connection that will probably be idle goes on in a new goroutine, with a stack of 2 KiB.
 func (c *conn) run() (again bool) {
 	err := c.serve()
 	if err == errHandover {
@@ -90,7 +93,7 @@ func (c *conn) serve() (err error) {
 			err = fmt.Errorf("%w: %v", errPanic, p)
 		}
 	}()
-	if c.w > c.r { // what came together with CONNECT
+	if c.w > c.r { // what is left from the previous goroutine
 		if err := c.consume(); err != nil {
 			return err
 		}
@@ -99,11 +102,19 @@ func (c *conn) serve() (err error) {
 		if err := c.fill(); err != nil {
 			return c.readError(err)
 		}
+		first := c.ses == nil
 		if err := c.consume(); err != nil {
 			return err
 		}
+		if c.deep && c.rests || first && c.ses != nil {
+			c.deep = false
+			return errHandover
+		}
 	}
 }
+
+// restTicks is the silence after which a connection is taken for one that is mostly idle.
+const restTicks = 4
 
 // readError translates an error of fill.
 func (c *conn) readError(err error) error {
@@ -229,7 +240,8 @@ func (c *conn) packets() error {
 		}
 		if !ok || len(b) < size {
 			if seen {
-				c.active.Store(c.srv.wheel.now())
+				now := c.srv.wheel.now()
+				c.rests = now-c.active.Swap(now) >= restTicks
 			}
 			if len(b) == 0 {
 				return nil

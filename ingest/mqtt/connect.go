@@ -58,7 +58,7 @@ func (c *conn) connect(body []byte) error {
 	c.mu.Unlock()
 	c.srv.logger.Debug("mqtt: connected", "client", id, "remote", c.nc.RemoteAddr(), "version", p.version,
 		"clean", p.clean, "keepalive", p.keepAlive, "will", p.hasWill)
-	return errHandover
+	return nil
 }
 
 // silence returns how long a client with this keepalive, in seconds, may be silent; 0 is for ever.
@@ -92,8 +92,7 @@ func (c *conn) finish(err error) {
 	}
 	if q := c.acks; q != nil {
 		s.inflight.release(q.bytes)
-		s.ackQueues.put(q)
-		c.acks, c.notified = nil, nil
+		c.dropAcks()
 	}
 	if c.out != nil {
 		s.outBuffers.put(c.out)
@@ -110,8 +109,7 @@ func (c *conn) finish(err error) {
 		s.buffers.put(c.buf)
 		c.buf = nil
 	}
-	s.targetCount.Add(-int64(len(c.targets.byTopic)))
-	c.targets = targets{}
+	c.dropTargets()
 	if c.ses != nil {
 		s.sessions.leave(c.ses)
 		c.ses.end()

@@ -35,7 +35,7 @@ func (c *cursor) byte(what string) (byte, error) {
 
 // bytes takes a field that begins with its length of two bytes.
 func (c *cursor) bytes(what string) ([]byte, error) {
-	n, err := c.uint16("the length of " + what)
+	n, err := c.uint16(what)
 	if err != nil {
 		return nil, err
 	}

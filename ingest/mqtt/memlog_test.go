@@ -16,8 +16,9 @@ import (
 // memLog is a Log in memory. Commits are completed by hand (commit, fail) or, after auto, by a goroutine, as fast as
 // possible or with a sync of a file for each.
 type memLog struct {
-	parts  int  // partitions of a new topic
-	forget bool // keep no records, only their number
+	parts  int           // partitions of a new topic
+	forget bool          // keep no records, only their number
+	pause  time.Duration // of a commit, as if a disk took so long
 
 	mu       sync.Mutex
 	topics   map[string][]*memPartition
@@ -271,7 +272,7 @@ func (l *memLog) stop() {
 }
 
 func (l *memLog) run() {
-	block := make([]byte, 4096)
+	block := make([]byte, 1<<20)
 	for {
 		l.mu.Lock()
 		for l.open == nil && !l.stopped {
@@ -284,16 +285,19 @@ func (l *memLog) run() {
 			return
 		}
 		if l.journal != nil {
-			for n := 0; n < max(c.bytes, 1); n += len(block) {
-				if _, err := l.journal.WriteAt(block, int64(n%(1<<20))); err != nil {
-					c.complete(err)
-					return
-				}
+			n := min((c.bytes+4095)&^4095, len(block))
+			if _, err := l.journal.WriteAt(block[:n], 0); err != nil {
+				c.complete(err)
+				return
 			}
 			if err := syscall.Fdatasync(int(l.journal.Fd())); err != nil {
 				c.complete(err)
 				return
 			}
+		}
+		if l.pause > 0 {
+			ts := syscall.NsecToTimespec(l.pause.Nanoseconds())
+			_ = syscall.Nanosleep(&ts, nil) // a thread that waits for a disk, not a goroutine that sleeps
 		}
 		c.complete(nil)
 	}

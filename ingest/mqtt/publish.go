@@ -38,8 +38,9 @@ func variant(qos byte, retain bool) int {
 // targets is a connection's cache of targets. It holds few: a device has few topics, and a bridge with thousands pays a
 // microsecond for each that it does not find.
 type targets struct {
-	last    *target // of the previous message
-	byTopic map[string]*target
+	last    *target            // of the previous message
+	byTopic map[string]*target // made for the second topic
+	count   int
 	routes  *route.Table // that they were resolved with
 }
 
@@ -52,6 +53,27 @@ const (
 	maxCachedTopic = 1024
 )
 
+// keep remembers t, and forgets another if there are most. It returns how many there are more.
+func (ts *targets) keep(t *target, most int) int {
+	before := ts.count
+	if ts.count == 0 || most == 1 {
+		ts.last, ts.byTopic, ts.count = t, nil, 1
+		return 1 - before
+	}
+	if ts.byTopic == nil {
+		ts.byTopic = map[string]*target{ts.last.topic: ts.last}
+	}
+	for topic := range ts.byTopic {
+		if len(ts.byTopic) < most {
+			break
+		}
+		delete(ts.byTopic, topic)
+	}
+	ts.byTopic[t.topic] = t
+	ts.last, ts.count = t, len(ts.byTopic)
+	return ts.count - before
+}
+
 // publish appends a message to the log and notes it for its acknowledgement.
 func (c *conn) publish(h fixedHeader, body []byte) error {
 	p, err := parsePublish(h.flags, body)
@@ -61,6 +83,7 @@ func (c *conn) publish(h fixedHeader, body []byte) error {
 	if p.qos == 2 {
 		return errQoS2
 	}
+	c.deep = true
 	if c.burstAt == 0 {
 		c.burstAt = time.Now().UnixMilli()
 		if c.targets.routes != c.srv.routes.Load() {
@@ -73,8 +96,9 @@ func (c *conn) publish(h fixedHeader, body []byte) error {
 			if t, err = c.resolve(p.topic); err != nil {
 				return err
 			}
+		} else {
+			c.targets.last = t
 		}
-		c.targets.last = t
 	}
 	size := h.size()
 	if c.credit.messages <= 0 || c.credit.bytes < size {
@@ -205,23 +229,11 @@ func (c *conn) resolve(topic []byte) (*target, error) {
 	if err != nil || len(topic) > maxCachedTopic {
 		return t, err
 	}
-	s := c.srv
-	if c.targets.byTopic == nil {
-		c.targets.byTopic = make(map[string]*target, 1)
-	}
 	most := maxTargets
-	if s.targetCount.Load() >= maxTargetsInAll {
+	if c.srv.targetCount.Load() >= maxTargetsInAll {
 		most = 1
 	}
-	for old := range c.targets.byTopic {
-		if len(c.targets.byTopic) < most {
-			break
-		}
-		delete(c.targets.byTopic, old)
-		s.targetCount.Add(-1)
-	}
-	c.targets.byTopic[t.topic] = t
-	s.targetCount.Add(1)
+	c.srv.targetCount.Add(int64(c.targets.keep(t, most)))
 	return t, nil
 }
 
@@ -236,7 +248,7 @@ func (s *Server) target(routes *route.Table, topic, client string) (*target, err
 
 // dropTargets empties the cache, and takes up the routes that are in force.
 func (c *conn) dropTargets() {
-	c.srv.targetCount.Add(-int64(len(c.targets.byTopic)))
+	c.srv.targetCount.Add(-int64(c.targets.count))
 	c.targets = targets{routes: c.srv.routes.Load()}
 }
 

@@ -36,7 +36,8 @@ type Server struct {
 	inflight        budget // bytes of messages not acknowledged
 	outbound        budget // bytes that wait to be written to subscribers
 	inflightWaiters waiters
-	targetCount     atomic.Int64
+	targetCount     atomic.Int64 // in the caches of all connections
+	ackers          atomic.Int32 // connections with something to acknowledge
 
 	sessions sessions
 	wheel    wheel

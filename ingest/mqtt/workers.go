@@ -66,19 +66,9 @@ func (w *workers) run() {
 		if c == nil {
 			return
 		}
-		w.flush(c)
+		c.queued.Store(false)
+		c.flushSafely()
 	}
-}
-
-// flush keeps a panic to the connection.
-func (w *workers) flush(c *conn) {
-	defer func() {
-		if p := recover(); p != nil {
-			c.broke("output", p)
-		}
-	}()
-	c.queued.Store(false)
-	c.flush()
 }
 
 // close ends the workers after what is queued.
