@@ -98,6 +98,8 @@ type MQTTReport struct {
 	Failure     string       `json:"failure,omitempty"`
 	CPU         float64      `json:"own_cpu_us_per_message"`
 	Check       *CheckReport `json:"check,omitempty"`
+
+	brokerCPU float64 // microseconds of the broker for a message, where the suite knows its process
 }
 
 // Ok reports whether everything was acknowledged and, if it was checked, found again.

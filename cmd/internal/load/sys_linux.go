@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 
@@ -86,4 +87,50 @@ func writtenIn(stats string, major, minor uint32) (int64, error) {
 		return sectors * 512, err
 	}
 	return 0, fmt.Errorf("no statistics for device %d:%d", major, minor)
+}
+
+// syncAll asks the kernel to write everything it has put off.
+func syncAll() { unix.Sync() }
+
+// machineBusy is the processor time all processes together have used since the machine started, in seconds.
+func machineBusy() (float64, error) {
+	stat, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, err
+	}
+	line, _, _ := strings.Cut(string(stat), "\n")
+	fields := strings.Fields(line)
+	if len(fields) < 9 || fields[0] != "cpu" {
+		return 0, fmt.Errorf("/proc/stat begins with %q", line)
+	}
+	ticks := int64(0)
+	for i, f := range fields[1:9] {
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		if i != 3 && i != 4 { // idle, waiting for a disk
+			ticks += n
+		}
+	}
+	return float64(ticks) / 100, nil
+}
+
+// machine names the machine for a report.
+func machine() string {
+	model := ""
+	if info, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(info)) {
+			if name, value, ok := strings.Cut(line, ":"); ok && strings.HasPrefix(name, "model name") {
+				model = strings.TrimSpace(value) + ", "
+				break
+			}
+		}
+	}
+	var u unix.Utsname
+	kernel := ""
+	if unix.Uname(&u) == nil {
+		kernel = ", Linux " + unix.ByteSliceToString(u.Release[:])
+	}
+	return fmt.Sprintf("%s%d processors, %s/%s%s", model, runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, kernel)
 }
