@@ -31,7 +31,7 @@ var rows = map[string][]string{
 	"log/partition":  {"log/store", "log/record"},
 	"log/fsx":        {},
 	"sync/meta":      {},
-	"sync/quorum":    {"sync/meta"},
+	"sync/quorum":    {"sync/meta", "log/fsx"},
 	"sync/gossip":    {},
 	"sync/isr":       {},
 	"sync/replica":   {"sync/isr", "sync/meta", "log/*"},

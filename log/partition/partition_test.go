@@ -63,6 +63,15 @@ func wait(t testing.TB, g *store.Group) {
 	}
 }
 
+func waitFor(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited too long for %s", what)
+		}
+	}
+}
+
 // batch builds a client's batch of n records with sequence numbers from seq.
 func batch(producer int64, epoch int16, seq int32, n int) record.Batch {
 	var b record.Builder
@@ -242,11 +251,7 @@ func TestFailedCommitLeavesNoGapAndNoTraceOfItsProducer(t *testing.T) {
 		<-g.Done()
 	}
 	disk.set(false)
-	for end := time.Now().Add(10 * time.Second); st.Refused() != nil; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("the store does not recover")
-		}
-	}
+	waitFor(t, "the store to recover", func() bool { return st.Refused() == nil })
 	if a, err = p.AppendBatch(batch(7, 0, 2, 5000)); err != nil || a.Duplicate || a.BaseOffset < 2 {
 		t.Fatalf("%+v, %v: the failed batch must not count as stored", a, err)
 	}
