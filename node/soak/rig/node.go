@@ -93,12 +93,21 @@ func (n *Node) Start(ctx context.Context) error {
 	return nil
 }
 
-// Ready waits until the node answers on all three listeners and returns how long that took from Start.
-// It fails at once when the process ends, with what the process said.
+// Ready waits until the node answers on all three listeners and says itself that it is ready, and returns
+// how long that took from Start. It fails at once when the process ends, with what the process said.
 func (n *Node) Ready(ctx context.Context, timeout time.Duration) (time.Duration, error) {
+	return n.answers(ctx, timeout, n.probeReady, n.probeMQTT, n.probeKafka)
+}
+
+// Serves waits until the node answers on all three listeners, ready or not: a node whose disk is full is
+// not ready, and serves what it has.
+func (n *Node) Serves(ctx context.Context, timeout time.Duration) (time.Duration, error) {
+	return n.answers(ctx, timeout, n.probeAlive, n.probeMQTT, n.probeKafka)
+}
+
+func (n *Node) answers(ctx context.Context, timeout time.Duration, checks ...func(context.Context) error) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	checks := []func(context.Context) error{n.probeHTTP, n.probeMQTT, n.probeKafka}
 	for len(checks) > 0 {
 		err := checks[0](ctx)
 		if err == nil {
@@ -116,8 +125,11 @@ func (n *Node) Ready(ctx context.Context, timeout time.Duration) (time.Duration,
 	return time.Since(n.started), nil
 }
 
-func (n *Node) probeHTTP(ctx context.Context) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.HTTP+"/readyz", http.NoBody)
+func (n *Node) probeReady(ctx context.Context) error { return n.probeHTTP(ctx, "/readyz") }
+func (n *Node) probeAlive(ctx context.Context) error { return n.probeHTTP(ctx, "/healthz") }
+
+func (n *Node) probeHTTP(ctx context.Context, path string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.HTTP+path, http.NoBody)
 	if err != nil {
 		return err
 	}
@@ -129,7 +141,7 @@ func (n *Node) probeHTTP(ctx context.Context) error {
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, 4096))
 	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("/readyz says %s: %s", resp.Status, text)
+		err = fmt.Errorf("%s says %s: %s", path, resp.Status, text)
 	}
 	return err
 }
