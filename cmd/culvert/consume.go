@@ -207,7 +207,7 @@ func (c *consumer) fatal(fetches kgo.Fetches) error {
 		case kerr.IsRetriable(e.Err) && !isKafka(e.Err, kerr.UnknownTopicOrPartition, kerr.UnknownTopicID):
 		case kgo.IsRetryableBrokerErr(e.Err):
 		default:
-			return fmt.Errorf("topic %s: %w", c.topic, e.Err)
+			return refusal(c.topic, e.Err, "")
 		}
 	}
 	return nil

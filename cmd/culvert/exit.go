@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"strings"
 	"syscall"
 
@@ -104,9 +103,6 @@ func judge(ctx context.Context, cmd *cobra.Command, err error) (code int, messag
 		code = exitExists
 	case isKafka(err, kerr.InvalidTopicException, kerr.InvalidPartitions, kerr.InvalidConfig, kerr.InvalidReplicationFactor):
 		code = exitUsage
-	case errors.Is(err, syscall.EADDRINUSE):
-		code = exitInUse
-		text, hint = portInUse(err)
 	}
 	if code == exitUsage && hint == "" && cmd != nil {
 		hint = "`" + cmd.CommandPath() + " --help` shows how"
@@ -125,13 +121,4 @@ func isKafka(err error, codes ...*kerr.Error) bool {
 		}
 	}
 	return false
-}
-
-// portInUse tells which address somebody else listens on.
-func portInUse(err error) (text, hint string) {
-	text = err.Error()
-	if op, ok := errors.AsType[*net.OpError](err); ok && op.Addr != nil {
-		text = "the address " + op.Addr.String() + " is in use"
-	}
-	return text, "is another node running? Choose other ports with --mqtt-listen, --kafka-listen and --http-listen"
 }

@@ -173,7 +173,7 @@ func (o *produceOptions) records(r io.Reader) func(ctx context.Context) <-chan i
 			if o.whole {
 				value, err := io.ReadAll(io.LimitReader(r, int64(o.maxLine)+1))
 				if err == nil && len(value) > int(o.maxLine) {
-					err = fmt.Errorf("the input is longer than %v; raise --max-record", o.maxLine)
+					err = fmt.Errorf("the input is longer than %s; raise --max-record", &o.maxLine)
 				}
 				in := input{value: value, err: err}
 				if o.hasKey {
@@ -189,7 +189,7 @@ func (o *produceOptions) records(r io.Reader) func(ctx context.Context) <-chan i
 				case errors.Is(err, io.EOF):
 					return
 				case errors.Is(err, bufio.ErrTooLong):
-					err = fmt.Errorf("line %d is longer than %v; raise --max-record", n, o.maxLine)
+					err = fmt.Errorf("line %d is longer than %s; raise --max-record", n, &o.maxLine)
 				case err != nil:
 					err = fmt.Errorf("input: %w", err)
 				}
@@ -304,7 +304,7 @@ func (p *producer) err() error {
 	if p.first == nil {
 		return nil
 	}
-	return fmt.Errorf("topic %s: %w", p.topic, p.first)
+	return refusal(p.topic, p.first, "")
 }
 
 // report tells what became of the records.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -41,13 +42,32 @@ func readSettings(flag string, settings []string) (map[string]string, error) {
 	return m, nil
 }
 
-// refusal makes one error of a code and of what the node said about it.
+// refusal makes one error of a code and of what the node said about it. The code stays in it, for the exit code.
 func refusal(topic string, err error, message string) error {
-	if message != "" {
-		err = fmt.Errorf("%w (%s)", err, printable(message))
+	said := err.Error()
+	switch {
+	case isKafka(err, kerr.UnknownTopicOrPartition):
+		said, message = "does not exist", ""
+	case isKafka(err, kerr.TopicAlreadyExists):
+		said, message = "exists already", ""
 	}
-	return fmt.Errorf("topic %s: %w", topic, err)
+	if message != "" {
+		said += " (" + printable(message) + ")"
+	}
+	return &refused{text: "topic " + printable(topic) + " " + said, err: err}
 }
+
+// refused is an error in words of its own.
+type refused struct {
+	text string
+	err  error
+}
+
+func (r *refused) Error() string { return r.text }
+func (r *refused) Unwrap() error { return r.err }
+
+// topicID writes a topic's id as Kafka's tools do.
+func topicID(id kadm.TopicID) string { return base64.RawURLEncoding.EncodeToString(id[:]) }
 
 func newTopicCreateCmd(o *clientOptions) *cobra.Command {
 	var partitions int32
@@ -283,7 +303,7 @@ func listTopics(cmd *cobra.Command, o *clientOptions, a *kadm.Client, internal b
 		return nil, err
 	}
 	for _, t := range topics.Sorted() {
-		row := topicRow{Name: t.Topic, ID: t.ID.String(), Internal: t.IsInternal, Partitions: len(t.Partitions),
+		row := topicRow{Name: t.Topic, ID: topicID(t.ID), Internal: t.IsInternal, Partitions: len(t.Partitions),
 			Replicas: t.Partitions.NumReplicas()}
 		for _, p := range t.Partitions {
 			start, _ := starts.Lookup(t.Topic, p.Partition)

@@ -100,7 +100,7 @@ func describeTopics(ctx context.Context, a *kadm.Client, names []string, all boo
 	}
 	var details []topicDetails
 	for _, t := range topics.Sorted() {
-		d := topicDetails{Name: t.Topic, ID: t.ID.String(), Internal: t.IsInternal, Settings: []settingDetails{}}
+		d := topicDetails{Name: t.Topic, ID: topicID(t.ID), Internal: t.IsInternal, Settings: []settingDetails{}}
 		for _, p := range t.Partitions.Sorted() {
 			start, _ := starts.Lookup(t.Topic, p.Partition)
 			end, _ := ends.Lookup(t.Topic, p.Partition)
