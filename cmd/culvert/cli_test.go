@@ -146,7 +146,7 @@ func TestConfigurationIsCheckedShownAndExplained(t *testing.T) {
 	if code != exitUsage || stderr != want {
 		t.Errorf("check of a bad file: exit code %d\n%s\nwant\n%s", code, stderr, want)
 	}
-	code, stdout, _ = cli(t, "", "config", "default")
+	_, stdout, _ = cli(t, "", "config", "default")
 	put(stdout)
 	if code, _, stderr = cli(t, "", "config", "check"); code != exitOK {
 		t.Errorf("the default file is refused: %s", stderr)

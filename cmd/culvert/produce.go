@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -123,7 +121,9 @@ func (o *produceOptions) run(cmd *cobra.Command) error {
 		return err
 	}
 	p := &producer{cl: cl, topic: o.topic, partition: max(o.partition, 0), headers: headers, started: time.Now(), failed: make(chan struct{})}
-	readErr := p.feed(cmd.Context(), o.records(cmd.InOrStdin()))
+	reading, stop := context.WithCancel(cmd.Context())
+	defer stop()
+	readErr := p.feed(cmd.Context(), o.read(reading, cmd.InOrStdin()))
 	// What has been read is stored even when a signal has ended the context, for as long as the node may take.
 	flush, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), o.client.timeout+time.Second)
 	defer cancel()
@@ -149,102 +149,6 @@ func (o *produceOptions) checkPartition(ctx context.Context, cl *kgo.Client) err
 	return nil
 }
 
-// input is one record to be, or what reading ended with.
-type input struct {
-	key, value []byte
-	err        error
-}
-
-// records reads the input in a goroutine of its own, since reading cannot be interrupted, and hands it on. The channel
-// is closed at the end. Unless the input ends, the goroutine ends with the process, or when nobody takes for long.
-func (o *produceOptions) records(r io.Reader) func(ctx context.Context) <-chan input {
-	return func(ctx context.Context) <-chan input {
-		out := make(chan input)
-		send := func(in input) bool {
-			select {
-			case out <- in:
-				return true
-			case <-ctx.Done():
-				return false
-			}
-		}
-		go func() {
-			defer close(out)
-			if o.whole {
-				value, err := io.ReadAll(io.LimitReader(r, int64(o.maxLine)+1))
-				if err == nil && len(value) > int(o.maxLine) {
-					err = fmt.Errorf("the input is longer than %s; raise --max-record", &o.maxLine)
-				}
-				in := input{value: value, err: err}
-				if o.hasKey {
-					in.key = []byte(o.key)
-				}
-				send(in)
-				return
-			}
-			lines := bufio.NewReaderSize(r, 64<<10)
-			for n := 1; ; n++ {
-				line, err := readLine(lines, int(o.maxLine))
-				switch {
-				case errors.Is(err, io.EOF):
-					return
-				case errors.Is(err, bufio.ErrTooLong):
-					err = fmt.Errorf("line %d is longer than %s; raise --max-record", n, &o.maxLine)
-				case err != nil:
-					err = fmt.Errorf("input: %w", err)
-				}
-				in := input{value: line, err: err}
-				if err == nil {
-					in, err = o.split(line, n)
-				}
-				if !send(in) || err != nil {
-					return
-				}
-			}
-		}()
-		return out
-	}
-}
-
-// split makes a record of a line.
-func (o *produceOptions) split(line []byte, n int) (input, error) {
-	switch {
-	case o.hasKey:
-		return input{key: []byte(o.key), value: line}, nil
-	case o.separator == "":
-		return input{value: line}, nil
-	}
-	key, value, ok := bytes.Cut(line, []byte(o.separator))
-	if !ok {
-		err := fmt.Errorf("line %d has no %q to separate the key", n, o.separator)
-		return input{err: err}, err
-	}
-	return input{key: key, value: value}, nil
-}
-
-// readLine reads a line of any length up to most, without its end. The memory is the caller's.
-func readLine(r *bufio.Reader, most int) ([]byte, error) {
-	line := []byte{}
-	for {
-		part, err := r.ReadSlice('\n')
-		line = append(line, part...)
-		end := errors.Is(err, io.EOF) && len(line) > 0
-		if err == nil || end {
-			line = bytes.TrimSuffix(line, []byte("\n"))
-			if len(line) > most {
-				return nil, bufio.ErrTooLong
-			}
-			return bytes.TrimSuffix(line, []byte("\r")), nil
-		}
-		if !errors.Is(err, bufio.ErrBufferFull) {
-			return nil, err
-		}
-		if len(line) > most {
-			return nil, bufio.ErrTooLong
-		}
-	}
-}
-
 // producer stores records and counts.
 type producer struct {
 	cl        *kgo.Client
@@ -261,10 +165,7 @@ type producer struct {
 }
 
 // feed stores what comes until there is no more, ctx ends, or a record is refused.
-func (p *producer) feed(ctx context.Context, records func(context.Context) <-chan input) error {
-	reading, stop := context.WithCancel(ctx)
-	defer stop()
-	in := records(reading)
+func (p *producer) feed(ctx context.Context, in <-chan input) error {
 	for {
 		select {
 		case <-ctx.Done():

@@ -80,7 +80,7 @@ func parse(path string, document []byte) (*Config, Problems) {
 	}
 	var tables map[string]any
 	if _, err := toml.Decode(string(document), &tables); err != nil {
-		problems.add(syntaxError(path, err))
+		problems = append(problems, syntaxError(path, err))
 		return c, problems
 	}
 	a := assigner{file: path, lines: lines, origins: c.origins}
@@ -89,18 +89,17 @@ func parse(path string, document []byte) (*Config, Problems) {
 }
 
 // syntaxError takes the place and the message out of the parser's error.
-func syntaxError(path string, err error) (o Origin, key, message, hint string) {
-	o = Origin{File: path}
+func syntaxError(path string, err error) *Problem {
+	p := &Problem{Origin: Origin{File: path}, Message: "is no TOML: " + err.Error()}
 	var pe toml.ParseError
-	if !errors.As(err, &pe) {
-		return o, "", "is no TOML: " + err.Error(), ""
+	if errors.As(err, &pe) {
+		message := pe.Message
+		if message == "" {
+			message = strings.TrimPrefix(pe.Error(), "toml: ")
+		}
+		p.Origin.Line, p.Message, p.Hint = pe.Position.Line, "is no TOML here: "+message, syntaxHint(message)
 	}
-	o.Line = pe.Position.Line
-	message = pe.Message
-	if message == "" {
-		message = strings.TrimPrefix(pe.Error(), "toml: ")
-	}
-	return o, "", "is no TOML here: " + message, syntaxHint(message)
+	return p
 }
 
 // syntaxHint tells the usual cause of a parser's message.
