@@ -22,10 +22,12 @@ func Variable(key string) string {
 	return VariablePrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
 }
 
-// foreign reports whether a variable is of those that Kubernetes (and Docker before it) gives every container when a
-// service is named culvert: CULVERT_SERVICE_HOST, CULVERT_PORT, CULVERT_PORT_1883_TCP_ADDR and so on.
+// foreign reports whether a variable is none of the node's business: those that Kubernetes (and Docker before it) gives
+// every container when a service is named culvert (CULVERT_SERVICE_HOST, CULVERT_PORT, CULVERT_PORT_1883_TCP_ADDR and so
+// on), and those that tell the project's own tests what must not be skipped.
 func foreign(name string) bool {
-	return strings.HasPrefix(name, VariablePrefix+"SERVICE_") || name == VariablePrefix+"PORT" ||
+	return name == "CULVERT_INTEROP" || name == "CULVERT_CROSS" ||
+		strings.HasPrefix(name, VariablePrefix+"SERVICE_") || name == VariablePrefix+"PORT" ||
 		strings.HasPrefix(name, VariablePrefix+"PORT_")
 }
 

@@ -204,6 +204,7 @@ func TestTheEnvironmentOverridesTheFileAndFlagsOverrideBoth(t *testing.T) {
 		"CULVERT_UPSTREAM_BROKERS=a.example:9092, b.example:9092", "CULVERT_COMMIT_LINGER=auto", "CULVERT_LOG_RETENTION=unlimited",
 		"CULVERT_CONFIG=/x", "CULVERT_BROKER=x:1", "CULVERT_HTTP=x:1", "CULVERTX=1", "PATH=/bin",
 		"CULVERT_SERVICE_HOST=10.0.0.1", "CULVERT_PORT=tcp://10.0.0.1:1883", "CULVERT_PORT_1883_TCP_ADDR=10.0.0.1",
+		"CULVERT_INTEROP=require", "CULVERT_CROSS=require",
 	}, home...)
 	c, err := load("culvert.toml", []byte(full), env, []Override{{Flag: "name", Key: "node.name", Value: "from-flag"}})
 	if err != nil {
