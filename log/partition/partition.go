@@ -32,7 +32,6 @@ type Settings struct {
 	Codec record.Codec // of the batches built from single records
 
 	builders sync.Pool // of *builder
-	scratch  sync.Pool // of *[]byte, to compress into
 }
 
 // builder gathers single records until their batch is closed.
@@ -252,13 +251,10 @@ func (p *Partition) Collect(dst []store.Entry) []store.Entry {
 
 // finish turns the records of a builder into a batch of just its size, and gives the builder back.
 func (p *Partition) finish(s *builder) record.Batch {
-	scratch, _ := p.set.scratch.Get().(*[]byte)
-	if scratch == nil {
-		scratch = new([]byte)
+	b := s.Finish(s.base, s.epoch, p.set.Codec, nil)
+	if b.Attributes().Codec() == record.None {
+		b = slices.Clone(b) // it lies in the builder's memory
 	}
-	*scratch = slices.Grow((*scratch)[:0], s.Len())
-	b := slices.Clone(s.Finish(s.base, s.epoch, p.set.Codec, *scratch))
-	p.set.scratch.Put(scratch)
 	if cap(s.Buffer()) <= 2*batchBytes {
 		p.set.builders.Put(s)
 	}

@@ -1,0 +1,270 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/culvert-mq/culvert/log/record"
+)
+
+// damagedStore fills a store, closes it, lets harm change its files, and opens it again.
+func damagedStore(t *testing.T, harm func(dir string)) (*Store, *source) {
+	t.Helper()
+	opt := testOptions(t.TempDir())
+	s := openTest(t, opt)
+	p := newSource(t, s, "p", 0)
+	for range 100 {
+		p.mustAppend(t, 4, 10<<10)
+		p.mustAppend(t, 1, 300)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	harm(opt.Dir)
+	opt.Metrics = NewMetrics(prometheus.NewRegistry())
+	return openTest(t, opt), p
+}
+
+// readAll reads what a partition has and returns the offsets, having checked every record.
+func readAll(t *testing.T, s *Store, id uint32, end int64) map[int64]bool {
+	t.Helper()
+	have := make(map[int64]bool)
+	l := s.Log(id)
+	for at := int64(0); l != nil && at < end; {
+		sp, err := l.Read(at, end, 1<<20)
+		var d *DamageError
+		if errors.As(err, &d) {
+			t.Fatalf("at %d: %v", at, err)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(sp.Batches) == 0 {
+			break
+		}
+		for _, b := range sp.Batches {
+			var r record.Reader
+			for _ = r.Reset(b, 1<<20); r.Next(); {
+				rec := r.Record()
+				if !bytes.Equal(rec.Value, value(id, rec.Offset, len(rec.Value))) {
+					t.Fatalf("offset %d: a damaged record was served", rec.Offset)
+				}
+				have[rec.Offset] = true
+			}
+			r.Close()
+			at = b.NextOffset()
+		}
+		sp.Release()
+	}
+	return have
+}
+
+func segmentFiles(t *testing.T, dir string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*"+segmentSuffix))
+	if err != nil || len(files) < 3 {
+		t.Fatalf("segments %v, %v", files, err)
+	}
+	return files
+}
+
+func change(t *testing.T, path string, fn func([]byte) []byte) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err == nil {
+		err = os.WriteFile(path, fn(data), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDamagedFilesAreSetAsideAndTheRestIsServed(t *testing.T) {
+	cut := func(n int) func([]byte) []byte { return func(b []byte) []byte { return b[:len(b)*n/100] } }
+	for _, c := range []struct {
+		name   string
+		which  func(files []string) string
+		fn     func([]byte) []byte
+		lost   bool // whether records may be gone
+		report bool // whether damage must be told, at the latest when it is read
+	}{
+		{"sealed segment cut in half", func(f []string) string { return f[1] }, cut(50), true, true},
+		{"sealed segment emptied", func(f []string) string { return f[1] }, cut(0), true, true},
+		{"sealed segment of zeros", func(f []string) string { return f[1] }, func(b []byte) []byte { return make([]byte, len(b)) }, true, true},
+		{"both meta pages gone", func(f []string) string { return f[0] }, func(b []byte) []byte { clear(b[:2*blockSize]); return b }, true, true},
+		{"active segment cut in half", func(f []string) string { return f[len(f)-1] }, cut(50), true, true},
+		{"active segment emptied", func(f []string) string { return f[len(f)-1] }, cut(0), true, true},
+		{"journal cut in half", func(f []string) string { return filepath.Join(filepath.Dir(f[0]), journalName) }, cut(50), false, true},
+		{"journal header flipped", func(f []string) string { return filepath.Join(filepath.Dir(f[0]), journalName) }, func(b []byte) []byte { b[12] ^= 1; return b }, false, true},
+		{"journal of zeros", func(f []string) string { return filepath.Join(filepath.Dir(f[0]), journalName) }, func(b []byte) []byte { clear(b); return b }, false, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var victim string
+			s, p := damagedStore(t, func(dir string) {
+				victim = c.which(segmentFiles(t, dir))
+				change(t, victim, c.fn)
+			})
+			have := readAll(t, s, p.id, p.durable)
+			if !c.lost && int64(len(have)) != p.durable {
+				t.Errorf("%d of %d records are left", len(have), p.durable)
+			}
+			if c.lost && len(have) < int(p.durable)/3 {
+				t.Errorf("only %d of %d records are left", len(have), p.durable)
+			}
+			if d := s.Damage(); c.report != (len(d) == 1) || len(d) == 1 && !strings.HasPrefix(d[0].Path, victim+".damaged") {
+				t.Errorf("reported %+v", d)
+			}
+			if _, err := os.Stat(victim + ".damaged"); err != nil {
+				t.Error("the damaged file was not kept:", err)
+			}
+			next := newSource(t, s, "after", 9)
+			next.mustAppend(t, 3, 100)
+			verify(t, s, next.id, 0, 3)
+		})
+	}
+}
+
+func TestMissingJournalAndMissingSegmentAreNoReasonNotToStart(t *testing.T) {
+	s, p := damagedStore(t, func(dir string) {
+		files := segmentFiles(t, dir)
+		for _, f := range []string{files[1], filepath.Join(dir, journalName)} {
+			if err := os.Remove(f); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	if have := readAll(t, s, p.id, p.durable); len(have) == 0 || int64(len(have)) == p.durable {
+		t.Fatalf("%d of %d records", len(have), p.durable)
+	}
+}
+
+// TestFlippedBitsNeverReachAReader flips one random bit per round in any file.
+func TestFlippedBitsNeverReachAReader(t *testing.T) {
+	const rounds = 150
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	opt := testOptions(t.TempDir())
+	opt.SegmentBytes, opt.JournalBytes = 256<<10, 80<<10
+	s := openTest(t, opt)
+	p := newSource(t, s, "p", 0)
+	for range 40 {
+		p.mustAppend(t, 4, 10<<10)
+		p.mustAppend(t, 2, 300)
+	}
+	snapshot := copyDir(t, opt.Dir)
+	files, err := os.ReadDir(snapshot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range rounds {
+		dir := copyDir(t, snapshot)
+		name := files[rnd.IntN(len(files))].Name()
+		var at, bit int
+		change(t, filepath.Join(dir, name), func(b []byte) []byte {
+			if len(b) > 0 {
+				at, bit = rnd.IntN(len(b)), rnd.IntN(8)
+				b[at] ^= 1 << bit
+			}
+			return b
+		})
+		o := opt
+		o.Dir, o.Metrics = dir, NewMetrics(prometheus.NewRegistry())
+		func() {
+			defer func() {
+				if r := recover(); r != nil {
+					panic(fmt.Sprintf("%s byte %d bit %d: %v", name, at, bit, r))
+				}
+			}()
+			s2, err := Open(o)
+			if err != nil {
+				t.Fatalf("%s byte %d bit %d: %v", name, at, bit, err)
+			}
+			have := readAll(t, s2, p.id, p.durable)
+			if int64(len(have)) < p.durable && len(s2.Damage()) == 0 && name != journalName {
+				t.Errorf("%s byte %d bit %d: %d of %d records and no report", name, at, bit, len(have), p.durable)
+			}
+			if err := s2.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func FuzzState(f *testing.F) {
+	s := newState()
+	s.applyOp(op{kind: opCreate, info: PartitionInfo{ID: 1, Topic: "t"}})
+	b := makeBatch(0, 1, []byte("v"))
+	b.SetProducer(7, 1, 3)
+	s.Partitions[1].Apply(b)
+	f.Add(s.encode())
+	f.Fuzz(func(t *testing.T, data []byte) {
+		// The envelope's checksum would keep the fuzzer out of what it protects.
+		if st, err := decodeState(seal(stateMagic, stateVersion, data)); err == nil {
+			again, err := decodeState(st.encode())
+			if err != nil || !bytes.Equal(again.encode(), st.encode()) {
+				t.Fatalf("decoded once, then %v", err)
+			}
+		}
+		_, _ = decodeState(data)
+		_, _ = decodeSummary(seal(summaryMagic, summaryVersion, data))
+		_, _, _ = decodeItems(data)
+		_, _ = decodeOp(data)
+	})
+}
+
+// memFile is a file in memory.
+type memFile []byte
+
+func (m memFile) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 || off >= int64(len(m)) {
+		return 0, fs.ErrInvalid
+	}
+	n := copy(p, m[off:])
+	if n < len(p) {
+		return n, fs.ErrInvalid
+	}
+	return n, nil
+}
+
+func FuzzPages(f *testing.F) {
+	dir := f.TempDir()
+	opt := testOptions(dir)
+	s, err := Open(opt)
+	if err != nil {
+		f.Fatal(err)
+	}
+	p := newSource(f, s, "p", 0)
+	for range 5 {
+		p.mustAppend(f, 2, 500)
+	}
+	if err := s.Close(); err != nil {
+		f.Fatal(err)
+	}
+	data, err := os.ReadFile(segmentPath(dir, 1))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data, uint32(5000), uint64(1))
+	f.Fuzz(func(t *testing.T, data []byte, at uint32, xor uint64) {
+		data = bytes.Clone(data)
+		for i := range 8 {
+			if pos := int(at) + i; pos < len(data) {
+				data[pos] ^= byte(xor >> (8 * i))
+			}
+		}
+		_ = checkPages(memFile(data), int64(len(data))) // must return
+	})
+}
