@@ -56,7 +56,7 @@ type source struct {
 	durable int64
 }
 
-func newSource(t testing.TB, st *Store, topic string, index int32) *source {
+func newSource(t fatal, st *Store, topic string, index int32) *source {
 	t.Helper()
 	states, err := st.CreatePartitions([]PartitionInfo{{Topic: topic, TopicID: [16]byte{byte(index), 1}, Index: index}})
 	if err != nil {
@@ -122,7 +122,7 @@ func (s *source) Failed() {
 	s.mu.Unlock()
 }
 
-func (s *source) mustAppend(t testing.TB, n, size int) {
+func (s *source) mustAppend(t fatal, n, size int) {
 	t.Helper()
 	g, err := s.append(n, size)
 	if err != nil {
@@ -135,7 +135,7 @@ func (s *source) mustAppend(t testing.TB, n, size int) {
 }
 
 // verify reads a partition from offset from to its end and checks every record.
-func verify(t testing.TB, st *Store, id uint32, from, end int64) {
+func verify(t fatal, st *Store, id uint32, from, end int64) {
 	t.Helper()
 	l := st.Log(id)
 	if l == nil {
@@ -484,4 +484,11 @@ func TestStateIsEqualAfterAnyRestart(t *testing.T) {
 	if err != nil || !bytes.Equal(st.encode(), want) || !slices.Equal(slices.Sorted(maps.Keys(st.Partitions)), []uint32{p.id}) {
 		t.Fatalf("decoded %+v, %v", st, err)
 	}
+}
+
+// fatal is what helpers need of a test, of this package's or rapid's.
+type fatal interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
 }
