@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"encoding/binary"
+	"fmt"
 )
 
 // Decoders take the body of a packet (what follows the fixed header) and return views into it. They check everything
@@ -86,7 +87,7 @@ type willPacket struct {
 type unsupportedVersion byte
 
 func (v unsupportedVersion) Error() string {
-	return "mqtt: CONNECT with an unsupported protocol level [MQTT-3.1.2-2]"
+	return fmt.Sprintf("mqtt: CONNECT with protocol level %d, which is not served [MQTT-3.1.2-2]", byte(v))
 }
 
 // Bits of the connect flags (section 3.1.2.3).

@@ -63,6 +63,16 @@ func testTable(t testing.TB) *route.Table {
 	return table
 }
 
+// defaultTable sends everything to one log topic.
+func defaultTable(t testing.TB, topic string) *route.Table {
+	t.Helper()
+	table, err := route.New(nil, route.Route{Topic: topic})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
+}
+
 // start starts a server on loopback. The log commits by itself.
 func start(t testing.TB, change ...func(*Config)) *testServer {
 	t.Helper()
@@ -88,6 +98,7 @@ func startServer(t testing.TB, log *memLog, pipes bool, change ...func(*Config))
 	if err != nil {
 		t.Fatal(err)
 	}
+	srv.limited.perSecond = 1 << 30
 	s := &testServer{Server: srv, t: t, log: log, pipes: pipes, logged: logged}
 	var l net.Listener
 	if pipes {

@@ -8,6 +8,8 @@ import (
 
 // logLimit keeps clients from filling the disk with log lines: so many a second, the others are counted.
 type logLimit struct {
+	perSecond int
+
 	mu         sync.Mutex
 	second     int64
 	lines      int
@@ -24,7 +26,7 @@ func (l *logLimit) warn(logger *slog.Logger, msg string, args ...any) {
 		l.second, l.lines = now, 0
 	}
 	l.lines++
-	if l.lines > maxLinesPerSecond {
+	if l.lines > l.perSecond {
 		l.suppressed++
 		l.mu.Unlock()
 		return

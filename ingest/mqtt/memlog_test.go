@@ -20,18 +20,21 @@ type memLog struct {
 	forget bool          // keep no records, only their number
 	pause  time.Duration // of a commit, as if a disk took so long
 
-	mu       sync.Mutex
-	topics   map[string][]*memPartition
-	sources  []Source
-	watchers map[chan<- struct{}]bool
-	open     *memCommit
-	closed   []*memCommit // cut off by cut, in order, not completed
-	refuse   error        // what Append and Bind answer, nil: they work
-	binds    int
-	arrived  sync.Cond // something was appended, or the log is stopped
-	stopped  bool
-	done     sync.WaitGroup
-	journal  *os.File
+	mu        sync.Mutex
+	topics    map[string][]*memPartition
+	sources   []Source
+	watchers  map[chan<- struct{}]bool
+	open      *memCommit
+	closed    []*memCommit // cut off by cut, in order, not completed
+	cutAfter  int          // unless 0, each commit takes so many records
+	fullAfter int          // unless 0, Append answers ErrFull once so many records are there
+	total     int
+	refuse    error // what Append and Bind answer, nil: they work
+	binds     int
+	arrived   sync.Cond // something was appended, or the log is stopped
+	stopped   bool
+	done      sync.WaitGroup
+	journal   *os.File
 }
 
 func newMemLog() *memLog {
@@ -60,14 +63,15 @@ type memRecord struct {
 }
 
 type memCommit struct {
-	log    *memLog
-	done   chan struct{}
-	err    error
-	ends   map[*memPartition]int64
-	bytes  int
-	mu     sync.Mutex
-	notify []Waiter
-	over   bool
+	log     *memLog
+	done    chan struct{}
+	err     error
+	ends    map[*memPartition]int64
+	bytes   int
+	records int
+	mu      sync.Mutex
+	notify  []Waiter
+	over    bool
 }
 
 func (c *memCommit) Done() <-chan struct{} { return c.done }
@@ -204,11 +208,15 @@ func (a *memAppender) Append(ts int64, value []byte) (Commit, error) {
 	if l.refuse != nil {
 		return nil, l.refuse
 	}
+	if l.fullAfter > 0 && l.total >= l.fullAfter {
+		return nil, ErrFull
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.gone {
 		return nil, ErrStale
 	}
+	l.total++
 	offset := p.base + int64(len(p.records))
 	var v []byte
 	if value != nil && !l.forget {
@@ -224,9 +232,14 @@ func (a *memAppender) Append(ts int64, value []byte) (Commit, error) {
 		l.open = &memCommit{log: l, done: make(chan struct{}), ends: map[*memPartition]int64{}}
 		l.arrived.Signal()
 	}
-	l.open.ends[p] = offset + 1
-	l.open.bytes += len(value) + 100
-	return l.open, nil
+	c := l.open
+	c.ends[p] = offset + 1
+	c.bytes += len(value) + 100
+	if c.records++; c.records == l.cutAfter {
+		l.closed = append(l.closed, c)
+		l.open = nil
+	}
+	return c, nil
 }
 
 // cut closes the open commit: what comes later belongs to another.

@@ -77,6 +77,7 @@ func NewServer(cfg Config, log Log, routes *route.Table, logger *slog.Logger, me
 		log:      log,
 		logger:   logger,
 		metrics:  metrics,
+		limited:  logLimit{perSecond: maxLinesPerSecond},
 		held:     budget{limit: cfg.MaxHeldBytes},
 		inflight: budget{limit: cfg.MaxTotalInflightBytes},
 		outbound: budget{limit: cfg.MaxTotalOutboundBytes},
