@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -98,8 +99,8 @@ func TestFetchSessionThatForgetsEverythingEnds(t *testing.T) {
 	if resp := ask[*kmsg.FetchResponse](w, forget, 12); resp.ErrorCode != 0 || resp.SessionID != 0 {
 		t.Errorf("%+v", resp)
 	}
-	if n := len(r.srv.sessions.byID); n != 0 {
-		t.Errorf("%d sessions", n)
+	if n := testutil.ToFloat64(r.srv.metrics.fetchSessions); n != 0 {
+		t.Errorf("%v sessions", n)
 	}
 }
 

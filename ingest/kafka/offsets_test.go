@@ -240,11 +240,11 @@ func TestOffsetCommitRefusesSinglePartitions(t *testing.T) {
 	if want := "[NONE UNKNOWN_TOPIC_OR_PARTITION UNKNOWN_TOPIC_OR_PARTITION OFFSET_METADATA_TOO_LARGE]"; want != fmt.Sprint(got) {
 		t.Errorf("%v", got)
 	}
-	r.offsets.fail = store.ErrFull
+	r.offsets.failWith(store.ErrFull)
 	if resp := ask[*kmsg.OffsetCommitResponse](w, commitRequest(commitTopic("t", 1, nil, 0)), 8); resp.Topics[0].Partitions[0].ErrorCode != int16(codeCoordinatorNotAvailable) {
 		t.Errorf("%+v", resp)
 	}
-	r.offsets.fail = errors.New("bug")
+	r.offsets.failWith(errors.New("bug"))
 	req := kmsg.NewPtrOffsetFetchRequest()
 	req.Groups = []kmsg.OffsetFetchRequestGroup{{Group: "g"}}
 	if resp := ask[*kmsg.OffsetFetchResponse](w, req, 8); resp.Groups[0].ErrorCode != int16(codeUnknownServerError) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"math"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -324,9 +325,15 @@ func TestProduceIsAnsweredWhenItsCommitIsDoneAndNotBefore(t *testing.T) {
 }
 
 func TestProduceTellsWhyACommitFailed(t *testing.T) {
+	// What the next append comes to: its error and that of its commit. It is the test's turn between two answers.
 	g := &gate{done: make(chan struct{})}
-	a, aerr := Appended{BaseOffset: 3, Commit: g}, error(nil)
-	log := &gatedLog{append: func() (Appended, error) { return a, aerr }}
+	type outcome struct{ append, commit error }
+	var next atomic.Pointer[outcome]
+	next.Store(&outcome{})
+	log := &gatedLog{append: func() (Appended, error) {
+		o := next.Load()
+		return Appended{BaseOffset: 3, Commit: &gate{g.done, o.commit}}, o.append
+	}}
 	r := newRig(t, func(c *rigConfig) { c.wrap = func(d *Deps) { log.Log = d.Log; d.Log = log } })
 	r.topic("t", 1)
 	w := r.wire()
@@ -346,12 +353,12 @@ func TestProduceTellsWhyACommitFailed(t *testing.T) {
 		{nil, store.ErrClosed, codeNotLeaderOrFollower},
 		{nil, nil, codeNone},
 	} {
-		g.err, aerr = c.commit, c.append
+		next.Store(&outcome{c.append, c.commit})
 		if p := produce(w, 11, "t", batchOf("a")); p.ErrorCode != int16(c.want) {
 			t.Errorf("%v: %v, want %v", c, errorCode(p.ErrorCode), c.want)
 		}
 	}
-	g.err = store.ErrFull
+	next.Store(&outcome{nil, store.ErrFull})
 	silent := produceRequest("t", 0, 0, batchOf("a"))
 	silent.SetVersion(9)
 	w.send(silent)

@@ -153,6 +153,13 @@ func newMemMetadata(t testing.TB, mgr *replica.Manager) *memMetadata {
 	return m
 }
 
+// failWith makes the proposals that follow fail.
+func (m *memMetadata) failWith(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.fail = err
+}
+
 func (m *memMetadata) State() *meta.State { return m.state.Load() }
 
 func (m *memMetadata) Propose(_ context.Context, c meta.Command) (meta.Result, error) {
@@ -174,6 +181,13 @@ type memOffsets struct {
 	mu   sync.Mutex
 	m    map[string]map[TopicPartition]CommittedOffset
 	fail error
+}
+
+// failWith makes everything that follows fail.
+func (o *memOffsets) failWith(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.fail = err
 }
 
 func (o *memOffsets) CommitOffsets(_ context.Context, c OffsetCommit) error {

@@ -98,7 +98,7 @@ func TestMetadataCreatesTopicsThatAreNamedWhereItMay(t *testing.T) {
 	if got := topicNames(ask[*kmsg.MetadataResponse](w, metadataRequest("fl.ag", "fl_ag"), 3)); got != "fl.ag fl_ag:INVALID_TOPIC_EXCEPTION" {
 		t.Errorf("names that collide: %q", got)
 	}
-	r.meta.fail = errors.New("no quorum")
+	r.meta.failWith(errors.New("no quorum"))
 	if got := topicNames(ask[*kmsg.MetadataResponse](w, metadataRequest("other"), 3)); got != "other:UNKNOWN_SERVER_ERROR" {
 		t.Errorf("%q", got)
 	}
