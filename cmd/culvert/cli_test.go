@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -238,7 +239,9 @@ func TestErrorsHaveTheirExitCodes(t *testing.T) {
 		{background, refusal("t", kerr.UnknownTopicOrPartition, "nowhere"), exitNotFound, "culvert: topic t does not exist\n"},
 		{background, refusal("t", kerr.TopicAlreadyExists, "x"), exitExists, "culvert: topic t exists already"},
 		{background, refusal("t", kerr.InvalidConfig, "no\x07such key"), exitUsage, "(no?such key)"},
-		{background, &os.PathError{Op: "write", Path: "|1", Err: syscall.EPIPE}, exitOK, ""},
+		{background, &outputError{&os.PathError{Op: "write", Path: "|1", Err: syscall.EPIPE}}, exitOK, ""},
+		{background, &outputError{syscall.ENOSPC}, exitFailure, "culvert: output: no space left on device"},
+		{background, &net.OpError{Op: "write", Net: "tcp", Err: syscall.EPIPE}, exitFailure, "broken pipe"},
 		{stopped, context.Canceled, 130, ""},
 		{stopped, errors.Join(errors.New("and more"), context.Canceled), 130, ""},
 		{stopped, errors.New("broken"), 130, "culvert: broken"},

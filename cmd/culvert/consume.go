@@ -183,7 +183,8 @@ func (c *consumer) run(ctx context.Context) error {
 			return errors.Join(c.out.Flush(), context.Canceled)
 		}
 		if err := c.fatal(fetches); err != nil {
-			return errors.Join(c.out.Flush(), err)
+			_ = c.out.Flush() // that nobody reads on matters less
+			return err
 		}
 		done, err := c.print(fetches)
 		if err = errors.Join(err, c.out.Flush()); err != nil || done {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"syscall"
 
@@ -79,7 +78,7 @@ func (i interrupted) Error() string { return i.signal.String() }
 
 // judge turns what a command ended with into an exit code and a message, which may be empty.
 func judge(ctx context.Context, cmd *cobra.Command, err error) (code int, message string) {
-	if errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe) {
+	if out, ok := errors.AsType[*outputError](err); ok && errors.Is(out, syscall.EPIPE) {
 		return exitOK, ""
 	}
 	text := err.Error()

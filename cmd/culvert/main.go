@@ -49,6 +49,7 @@ func untilSignal(parent context.Context) (context.Context, func()) {
 
 // execute runs the command line and returns the exit code, having written on stderr what went wrong.
 func execute(ctx context.Context, root *cobra.Command, stderr io.Writer) int {
+	root.SetOut(standardOutput{root.OutOrStdout()})
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK

@@ -44,6 +44,23 @@ func (o *output) Set(text string) error {
 	return nil
 }
 
+// standardOutput is where commands print. Its errors are *outputError, so that a reader that went away is not taken for
+// a node that did: both are EPIPE.
+type standardOutput struct{ w io.Writer }
+
+func (s standardOutput) Write(p []byte) (int, error) {
+	n, err := s.w.Write(p)
+	if err != nil {
+		err = &outputError{err}
+	}
+	return n, err
+}
+
+type outputError struct{ err error }
+
+func (o *outputError) Error() string { return "output: " + o.err.Error() }
+func (o *outputError) Unwrap() error { return o.err }
+
 // printJSON writes v, indented.
 func printJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)

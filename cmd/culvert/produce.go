@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -128,10 +127,11 @@ func (o *produceOptions) run(cmd *cobra.Command) error {
 	flush, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), o.client.timeout+time.Second)
 	defer cancel()
 	flushErr := cl.Flush(flush)
-	if err := p.report(cmd.OutOrStdout(), o.out.kind); err != nil {
-		return err
+	told := p.report(cmd.OutOrStdout(), o.out.kind)
+	if err := errors.Join(p.err(), readErr, flushErr); err != nil {
+		return err // that nobody reads the report matters less
 	}
-	return errors.Join(p.err(), readErr, flushErr)
+	return told
 }
 
 // checkPartition refuses a partition that does not exist: the client would wait for it.
@@ -231,8 +231,5 @@ func (p *producer) report(w io.Writer, kind string) error {
 		text += fmt.Sprintf(", %d not", lost)
 	}
 	_, err := fmt.Fprintln(w, text)
-	if errors.Is(err, os.ErrClosed) {
-		return nil
-	}
 	return err
 }
