@@ -112,7 +112,7 @@ func (t *table) next() error {
 		if errors.Is(err, bufio.ErrBufferFull) {
 			return errors.Join(t.at(maxLine, ErrLineTooLong), t.skipLine())
 		}
-		if err != nil && !(errors.Is(err, io.EOF) && len(raw) > 0) {
+		if err != nil && (!errors.Is(err, io.EOF) || len(raw) == 0) {
 			if errors.Is(err, io.EOF) {
 				return io.EOF
 			}

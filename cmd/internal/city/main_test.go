@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func startSink(t testing.TB, onMessage func(int64, mqttc.Message) bool) *mqttc.Sink {
 	t.Helper()
-	s, err := mqttc.NewSink("127.0.0.1:0")
+	s, err := mqttc.NewSink(t.Context(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,7 @@ type fakePartition struct {
 
 func startNative(t testing.TB) *fakeNative {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +127,7 @@ func (f *fakeNative) handle(b []byte) (resp kmsg.Response, answer bool, err erro
 		broker.NodeID, broker.Host, broker.Port = 1, host, int32(n)
 		r.Brokers, r.ControllerID = append(r.Brokers, broker), 1
 		topic := kmsg.NewMetadataResponseTopic()
-		topic.Topic = kmsg.StringPtr("bench")
+		topic.Topic = new("bench")
 		if len(f.partitions) == 0 {
 			topic.ErrorCode = kerr.UnknownTopicOrPartition.Code
 		}

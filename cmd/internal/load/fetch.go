@@ -252,7 +252,7 @@ func (f *fetcher) response(b []byte, r *fetchRange) error {
 	}
 	c.int32() // session
 	for range c.count(6) {
-		c.string()
+		c.skipString()
 		for range c.count(38) {
 			partition, code := c.int32(), c.int16()
 			c.take(24) // high watermark, last stable offset, log start

@@ -226,13 +226,6 @@ func (c *cursor) int32() int32 {
 	return 0
 }
 
-func (c *cursor) int64() int64 {
-	if t := c.take(8); t != nil {
-		return int64(binary.BigEndian.Uint64(t))
-	}
-	return 0
-}
-
 // count reads the length of an array whose elements take at least size bytes each: no more can be there than fit.
 func (c *cursor) count(size int) int {
 	n := int(c.int32())
@@ -243,7 +236,8 @@ func (c *cursor) count(size int) int {
 	return max(n, 0)
 }
 
-func (c *cursor) string() []byte { return c.take(int(c.int16())) }
+// skipString passes over a string.
+func (c *cursor) skipString() { c.take(int(c.int16())) }
 
 // errorName is how the protocol calls an error code.
 func errorName(code int16) string {

@@ -364,7 +364,7 @@ func (p *producer) response(b []byte, f inFlight) error {
 	c := cursor{b: b}
 	c.int32() // correlation id
 	for range c.count(6) {
-		c.string()
+		c.skipString()
 		for range c.count(30) {
 			c.int32() // partition
 			if code := c.int16(); code != 0 {

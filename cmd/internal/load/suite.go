@@ -34,7 +34,7 @@ type SuiteOptions struct {
 	Dir         string        // on the disk that is measured; a directory is made below it and removed
 	Only        []string      // sections; none: all
 	Repetitions int           // of everything that is compared; the median counts
-	Seconds     time.Duration // of one measurement
+	Span        time.Duration // of one measurement
 	Settle      time.Duration // before one, so that brokers have written what they put off
 	OpenBytes   int64         // of the data on disk when the node is killed
 	Mosquitto   string        // program; "" or missing: not compared
@@ -46,13 +46,13 @@ type SuiteOptions struct {
 
 // DefaultSuiteOptions is the full run.
 func DefaultSuiteOptions() SuiteOptions {
-	return SuiteOptions{Dir: os.TempDir(), Repetitions: 5, Seconds: 8 * time.Second, Settle: 2 * time.Second, OpenBytes: 10e9,
+	return SuiteOptions{Dir: os.TempDir(), Repetitions: 5, Span: 8 * time.Second, Settle: 2 * time.Second, OpenBytes: 10e9,
 		Mosquitto: "mosquitto", NATS: "nats-server"}
 }
 
 // Quick makes the options those of a small share of the run: enough to see that everything works.
 func (o *SuiteOptions) Quick() {
-	o.Repetitions, o.Seconds, o.Settle, o.OpenBytes = 1, time.Second, 200*time.Millisecond, 200e6
+	o.Repetitions, o.Span, o.Settle, o.OpenBytes = 1, time.Second, 200*time.Millisecond, 200e6
 }
 
 // Figure is one figure that is to be reached.
@@ -138,8 +138,8 @@ func RunSuite(ctx context.Context, o SuiteOptions) (*SuiteReport, error) {
 			return nil, fmt.Errorf("%w: section %q: %s are there", ErrOptions, name, strings.Join(Sections(), ", "))
 		}
 	}
-	if o.Repetitions < 1 || o.Seconds <= 0 || o.OpenBytes < 1 {
-		return nil, fmt.Errorf("%w: %d repetitions of %s, %d bytes on disk", ErrOptions, o.Repetitions, o.Seconds, o.OpenBytes)
+	if o.Repetitions < 1 || o.Span <= 0 || o.OpenBytes < 1 {
+		return nil, fmt.Errorf("%w: %d repetitions of %s, %d bytes on disk", ErrOptions, o.Repetitions, o.Span, o.OpenBytes)
 	}
 	dir, err := os.MkdirTemp(o.Dir, "culvert-bench-")
 	if err != nil {

@@ -60,31 +60,40 @@ func (s *suite) repeat(ctx context.Context, f *Figure, measure func() error) err
 // absorbed is how long the node may take to write what its journal holds; then all that a load caused is written.
 const absorbed = 1500 * time.Millisecond
 
-// written runs a load and returns what the device wrote meanwhile and until all of it was absorbed.
-func (s *suite) written(ctx context.Context, load func() error) (int64, error) {
+// written runs a load and returns what the device wrote meanwhile and until all of it was absorbed, and what the node
+// itself handed to the file system: the difference is the file system's own, and everybody else's.
+func (s *suite) written(ctx context.Context, n *child.Node, load func() error) (device, handed int64, err error) {
 	syncAll()
 	before, err := deviceWritten(s.dir)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
+	status, err := n.Status(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	handed = -status.Log.WrittenBytes
 	if err := load(); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	select {
 	case <-time.After(absorbed):
 	case <-ctx.Done():
-		return 0, ctx.Err()
+		return 0, 0, ctx.Err()
+	}
+	if status, err = n.Status(ctx); err != nil {
+		return 0, 0, err
 	}
 	syncAll()
 	after, err := deviceWritten(s.dir)
-	return after - before, err
+	return after - before, handed + status.Log.WrittenBytes, err
 }
 
 func (s *suite) flashReadings(ctx context.Context, n *child.Node, f *Figure) error {
 	o := DefaultMQTTOptions()
-	o.Addr, o.Rate, o.Duration, o.Warmup = n.MQTT, 1000, 2*s.Seconds, 0
+	o.Addr, o.Rate, o.Duration, o.Warmup = n.MQTT, 1000, 2*s.Span, 0
 	var r *MQTTReport
-	bytes, err := s.written(ctx, func() (err error) {
+	bytes, handed, err := s.written(ctx, n, func() (err error) {
 		r, err = RunMQTT(ctx, o)
 		return err
 	})
@@ -96,7 +105,8 @@ func (s *suite) flashReadings(ctx context.Context, n *child.Node, f *Figure) err
 		return nil
 	}
 	f.add(float64(bytes) / float64(r.Sent))
-	f.Detail = fmt.Sprintf("%.1f MB for %d readings, p50 %.0f us", float64(bytes)/1e6, r.Sent, r.Latency.P50)
+	f.Detail = fmt.Sprintf("%.2f MB for %d readings, of these %.2f MB from the node; p50 %.0f us", float64(bytes)/1e6, r.Sent,
+		float64(handed)/1e6, r.Latency.P50)
 	return nil
 }
 
@@ -105,7 +115,7 @@ func (s *suite) flashBulk(ctx context.Context, n *child.Node, size int, f *Figur
 	o := s.bulk(n, fmt.Sprintf("bulk-%d", size))
 	o.Window, o.BatchBytes, o.Warmup = 1, size, 0
 	var r *ProduceReport
-	bytes, err := s.written(ctx, func() (err error) {
+	bytes, handed, err := s.written(ctx, n, func() (err error) {
 		r, err = RunProduce(ctx, o)
 		return err
 	})
@@ -117,6 +127,7 @@ func (s *suite) flashBulk(ctx context.Context, n *child.Node, size int, f *Figur
 		return nil
 	}
 	f.add(float64(bytes) / float64(r.TotalBytes))
-	f.Detail = fmt.Sprintf("%.1f MB for %.1f MB of batches", float64(bytes)/1e6, float64(r.TotalBytes)/1e6)
+	f.Detail = fmt.Sprintf("%.1f MB for %.1f MB of batches, of these %.1f MB from the node", float64(bytes)/1e6,
+		float64(r.TotalBytes)/1e6, float64(handed)/1e6)
 	return nil
 }

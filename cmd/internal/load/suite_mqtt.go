@@ -101,7 +101,7 @@ func (s *suite) yardstick(ctx context.Context, l mqttLoad) (*DiskReport, error) 
 	if l.target > 0 {
 		return nil, nil
 	}
-	return RunDisk(ctx, DiskOptions{Dir: s.dir, Overwrites: max(int(s.Seconds/time.Millisecond), 200)})
+	return RunDisk(ctx, DiskOptions{Dir: s.dir, Overwrites: max(int(s.Span/time.Millisecond), 200)})
 }
 
 func (s *suite) measureMQTT(ctx context.Context, l mqttLoad, b peer) (*MQTTReport, error) {
@@ -110,7 +110,7 @@ func (s *suite) measureMQTT(ctx context.Context, l mqttLoad, b peer) (*MQTTRepor
 	}
 	o := DefaultMQTTOptions()
 	o.Addr, o.Connections, o.Window, o.Coalesce = b.addr, l.connections, l.window, s.Coalesce
-	o.Duration, o.Warmup = s.Seconds, s.Seconds/4
+	o.Duration, o.Warmup = s.Span, s.Span/4
 	before, err := processCPU(b.proc.PID())
 	if err != nil {
 		return nil, err

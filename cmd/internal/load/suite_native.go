@@ -34,7 +34,7 @@ func (s *suite) native(ctx context.Context) error {
 // bulk is the production of the comparison: batches as clients build them when there is much to send.
 func (s *suite) bulk(n *child.Node, topic string) ProduceOptions {
 	o := DefaultProduceOptions()
-	o.Addr, o.Topic, o.Duration, o.Warmup = n.Kafka, topic, s.Seconds, s.Seconds/4
+	o.Addr, o.Topic, o.Duration, o.Warmup = n.Kafka, topic, s.Span, s.Span/4
 	return o
 }
 
@@ -79,7 +79,7 @@ func (s *suite) compareFetch(ctx context.Context, n *child.Node, f *Figure) erro
 		return err
 	}
 	o := DefaultFetchOptions()
-	o.Addr, o.Topic, o.Duration = n.Kafka, "bulk", s.Seconds
+	o.Addr, o.Topic, o.Duration = n.Kafka, "bulk", s.Span
 	r, err := RunFetch(ctx, o)
 	if err != nil {
 		return err

@@ -4,12 +4,11 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/culvert-mq/culvert/cmd/internal/load/child"
+	"github.com/culvert-mq/culvert/node/soak/rig"
 )
 
 const idleConnections = 5000
@@ -52,9 +51,8 @@ func (s *suite) binary(ctx context.Context) error {
 	file := s.ARM64
 	if file == "" {
 		file = filepath.Join(s.dir, "culvert-arm64")
-		out, err := buildARM64(ctx, file)
-		if err != nil {
-			s.skip("size of the arm64 binary: no binary was named, and none could be built here: %v %s", err, out)
+		if err := buildARM64(ctx, file); err != nil {
+			s.skip("size of the arm64 binary: no binary was named, and none could be built here: %v", err)
 			return ctx.Err()
 		}
 	}
@@ -67,13 +65,13 @@ func (s *suite) binary(ctx context.Context) error {
 	return nil
 }
 
-// buildARM64 builds the program from the sources in the working directory, as make cross does.
-func buildARM64(ctx context.Context, file string) (string, error) {
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", file,
-		"github.com/culvert-mq/culvert/cmd/culvert")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=arm64", "GOARM64=v8.0", "GOFLAGS=")
-	out, err := cmd.CombinedOutput()
-	return strings.TrimSpace(string(out)), err
+// buildARM64 builds the program from the sources at or above the working directory, as make cross does.
+func buildARM64(ctx context.Context, file string) error {
+	root, err := rig.Root()
+	if err != nil {
+		return err
+	}
+	return rig.Build(ctx, root, file, "bench", "GOOS=linux", "GOARCH=arm64", "GOARM64=v8.0")
 }
 
 // open fills a node, kills it under load, and measures how long it takes until it serves again.
@@ -128,7 +126,7 @@ func (s *suite) killAndOpen(ctx context.Context, n *child.Node, dir string) (tim
 		_, _ = RunMQTT(loadCtx, o) // it ends by the kill
 	}()
 	select {
-	case <-time.After(s.Seconds / 2):
+	case <-time.After(s.Span / 2):
 	case <-ctx.Done():
 	}
 	n.Kill()

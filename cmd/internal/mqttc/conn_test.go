@@ -13,7 +13,7 @@ import (
 // server accepts one connection, answers CONNECT and hands it to fn.
 func server(t *testing.T, fn func(*Conn)) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,13 +37,13 @@ func server(t *testing.T, fn func(*Conn)) string {
 func TestSubscriberReceivesPacketsLargerThanItsBufferAndAcknowledgesThem(t *testing.T) {
 	big, ids := strings.Repeat("x", 10_000), make(chan uint16, 2)
 	addr := server(t, func(c *Conn) {
-		c.Write([]byte{0x20, 2, 0, 0})
-		c.ReadPacket()
-		c.Write([]byte{0x90, 3, 0, 1, 1})
+		_, _ = c.Write([]byte{0x20, 2, 0, 0})
+		_, _ = c.ReadPacket()
+		_, _ = c.Write([]byte{0x90, 3, 0, 1, 1})
 		out := AppendPublish(nil, []byte("a"), []byte(big), 1, 7)
 		out = AppendPublish(out, []byte("b"), []byte("small"), 1, 8)
 		out = AppendPublish(out, []byte("c"), nil, 0, 0)
-		c.Write(out)
+		_, _ = c.Write(out)
 		for range 2 {
 			p, err := c.ReadPacket()
 			if err != nil {
@@ -77,16 +77,16 @@ func TestSubscriberReceivesPacketsLargerThanItsBufferAndAcknowledgesThem(t *test
 }
 
 func TestDialAndSubscribeTellARefusal(t *testing.T) {
-	addr := server(t, func(c *Conn) { c.Write([]byte{0x20, 2, 0, 5}) })
+	addr := server(t, func(c *Conn) { _, _ = c.Write([]byte{0x20, 2, 0, 5}) })
 	var refused *RefusedError
 	if _, err := Dial(t.Context(), addr, Options{}); !errors.As(err, &refused) || refused.Code != 5 {
 		t.Error(err)
 	}
 	addr = server(t, func(c *Conn) {
-		c.Write([]byte{0x20, 2, 0, 0})
-		c.ReadPacket()
-		c.Write([]byte{0x90, 3, 0, 1, 0x80})
-		c.ReadPacket()
+		_, _ = c.Write([]byte{0x20, 2, 0, 0})
+		_, _ = c.ReadPacket()
+		_, _ = c.Write([]byte{0x90, 3, 0, 1, 0x80})
+		_, _ = c.ReadPacket()
 	})
 	c, err := Dial(t.Context(), addr, Options{})
 	if err != nil {

@@ -11,7 +11,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // startSink runs a sink for the length of a test.
 func startSink(t testing.TB, onMessage func(int64, Message) bool) *Sink {
 	t.Helper()
-	s, err := NewSink("127.0.0.1:0")
+	s, err := NewSink(t.Context(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -85,7 +85,9 @@ func TestPublisherSendsAgainInOrderAfterTheConnectionBroke(t *testing.T) {
 	next, seen := map[int64]int{}, 0
 	for _, a := range got {
 		var i int
-		fmt.Sscan(a.payload, &i)
+		if _, err := fmt.Sscan(a.payload, &i); err != nil {
+			t.Fatal(err)
+		}
 		if want, ok := next[a.conn]; ok && i != want {
 			t.Fatalf("connection %d: message %d where %d belongs", a.conn, i, want)
 		}
@@ -180,7 +182,7 @@ func TestPublisherRefusesWhatMQTTCannotCarry(t *testing.T) {
 }
 
 func TestDialEndsWithItsContext(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0") // accepts and says nothing
+	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0") // accepts and says nothing
 	if err != nil {
 		t.Fatal(err)
 	}

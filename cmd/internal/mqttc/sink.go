@@ -1,6 +1,7 @@
 package mqttc
 
 import (
+	"context"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -24,8 +25,8 @@ type Sink struct {
 }
 
 // NewSink listens on addr; Serve begins to accept.
-func NewSink(addr string) (*Sink, error) {
-	ln, err := net.Listen("tcp", addr)
+func NewSink(ctx context.Context, addr string) (*Sink, error) {
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
