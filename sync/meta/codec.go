@@ -3,6 +3,7 @@ package meta
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -247,7 +248,7 @@ func DecodeCommand(b []byte) (Command, error) {
 	}
 	strict := json.NewDecoder(bytes.NewReader(in.Body))
 	strict.DisallowUnknownFields()
-	if err := strict.Decode(newCommand(in.Type)); err != nil && err != io.EOF {
+	if err := strict.Decode(newCommand(in.Type)); err != nil && !errors.Is(err, io.EOF) {
 		return nil, &NewerError{What: fmt.Sprintf("command %q (%v)", in.Type, err), Known: "version " + fmt.Sprint(StateVersion)}
 	}
 	return c, nil
