@@ -1,0 +1,148 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/culvert-mq/culvert/ingest/kafka"
+	"github.com/culvert-mq/culvert/log/fsx"
+	"github.com/culvert-mq/culvert/log/record"
+	"github.com/culvert-mq/culvert/node/config"
+	"github.com/culvert-mq/culvert/sync/meta"
+	"github.com/culvert-mq/culvert/sync/quorum"
+	"github.com/culvert-mq/culvert/sync/replica"
+
+	"golang.org/x/sys/unix"
+)
+
+// proposeTimeout bounds a change of the metadata that the node itself makes while it starts.
+const proposeTimeout = 30 * time.Second
+
+// register makes this node known as a broker.
+func (n *Node) register(c *config.Config) error {
+	ctx, cancel := context.WithTimeout(context.Background(), proposeTimeout)
+	defer cancel()
+	cmd := &meta.RegisterBroker{ID: c.Node.ID, Incarnation: quorum.NewTopicID().String()}
+	if l := n.listener("kafka"); l != nil {
+		address := c.Kafka.Advertise
+		if address == "" {
+			address = l.net.Addr().String()
+		}
+		host, port, err := net.SplitHostPort(address)
+		if err != nil {
+			return fmt.Errorf("kafka.advertise: %w", err)
+		}
+		number, err := strconv.ParseUint(port, 10, 16)
+		if err != nil {
+			return fmt.Errorf("kafka.advertise: %w", err)
+		}
+		cmd.Endpoints = []meta.Endpoint{{Listener: "PLAINTEXT", Host: host, Port: uint16(number)}}
+	}
+	if _, err := n.quorum.Propose(ctx, cmd); err != nil {
+		return fmt.Errorf("register this node: %w", err)
+	}
+	return nil
+}
+
+// openPartitions makes the partitions that the metadata gives this node, and keeps them in step with it.
+func (n *Node) openPartitions(c *config.Config) error {
+	defaults, err := brokerDefaults(c, n.listeners)
+	if err != nil {
+		return err
+	}
+	codec, err := record.ParseCodec(c.Commit.Compression)
+	if err != nil {
+		return err
+	}
+	n.replicas = replica.New(replica.Options{
+		Store: n.store, Defaults: defaults, Codec: codec, Now: time.Now, Logger: n.log.With("part", "replica"), Metrics: replica.NewMetrics(n.reg),
+	})
+	n.topics = &topics{quorum: n.quorum, replicas: n.replicas}
+	n.topics.setDefaults(defaults)
+	fresh := n.quorum.State().Version <= freshVersion
+	stop := n.quorum.Watch(func(_, s *meta.State) { n.reconcile(s) })
+	n.onClose(func(context.Context) error { stop(); return nil })
+	if !fresh && len(n.quorum.Damage()) == 0 {
+		return n.replicas.DropOrphans()
+	}
+	n.readopt()
+	return nil
+}
+
+// freshVersion is that of metadata which hold no more than the cluster's id and this node's registration.
+const freshVersion = 2
+
+// readopt puts topics back that are in the log while the metadata does not know them, because it was lost.
+func (n *Node) readopt() {
+	ctx, cancel := context.WithTimeout(context.Background(), proposeTimeout)
+	defer cancel()
+	for _, o := range n.replicas.Orphans() {
+		cmd := &meta.CreateTopic{Name: o.Name, ID: o.ID, Partitions: o.Partitions, ReplicationFactor: 1}
+		if meta.InternalTopic(o.Name) {
+			cmd.Configs = map[string]string{"cleanup.policy": "compact"}
+		}
+		if _, err := n.quorum.Propose(ctx, cmd); err != nil {
+			n.log.Error("a topic of the log cannot be put back into the metadata; its records stay on disk", "topic", o.Name, "err", err)
+			continue
+		}
+		n.log.Warn("a topic was put back into the metadata with default settings", "topic", o.Name, "partitions", o.Partitions)
+	}
+}
+
+// reconcile brings the partitions in step with the metadata.
+func (n *Node) reconcile(s *meta.State) {
+	n.reconcileMu.Lock()
+	defer n.reconcileMu.Unlock()
+	if err := n.replicas.Reconcile(s); err != nil {
+		n.log.Error("partitions are not in step with the metadata", "err", err)
+	}
+}
+
+// brokerDefaults are the broker configurations that a node's file stands for.
+func brokerDefaults(c *config.Config, listeners []listener) (meta.Defaults, error) {
+	static := map[string]string{
+		"log.retention.ms":             millis(c.Log.Retention),
+		"log.retention.bytes":          strconv.FormatInt(int64(c.Log.RetentionBytes), 10),
+		"num.partitions":               strconv.Itoa(int(c.Log.NumPartitions)),
+		"auto.create.topics.enable":    strconv.FormatBool(c.Log.AutoCreateTopics),
+		"message.max.bytes":            strconv.FormatInt(int64(c.Log.MaxMessageBytes), 10),
+		"socket.request.max.bytes":     strconv.FormatInt(int64(c.Kafka.MaxRequestBytes), 10),
+		"connections.max.idle.ms":      millis(c.Kafka.IdleTimeout),
+		"offsets.topic.num.partitions": strconv.Itoa(int(c.Kafka.OffsetsPartitions)),
+		"log.dirs":                     c.Node.DataDir,
+	}
+	for _, l := range listeners {
+		if l.protocol == "kafka" {
+			static["listeners"] = "PLAINTEXT://" + l.net.Addr().String()
+		}
+	}
+	if c.Kafka.Advertise != "" {
+		static["advertised.listeners"] = "PLAINTEXT://" + c.Kafka.Advertise
+	}
+	return meta.NewDefaults(c.Node.ID, static)
+}
+
+func millis(d config.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
+
+func (n *Node) newKafka(c *config.Config) (*kafka.Server, error) {
+	cfg := kafka.Config{
+		Defaults: n.topics.currentDefaults(), Advertise: c.Kafka.Advertise, MaxRequestBytes: int32(c.Kafka.MaxRequestBytes), //nolint:gosec // config bounds it
+		MaxConnections: int(c.Kafka.MaxConnections), IdleTimeout: c.Kafka.IdleTimeout.Std(), DataDir: c.Node.DataDir,
+		Space: func() (total, free int64, err error) { return space(c.Node.DataDir) },
+	}
+	deps := kafka.Deps{Metadata: n.quorum, Log: kafka.OnReplicas(n.replicas), Offsets: kafkaOffsets{n.groups}}
+	return kafka.NewServer(cfg, deps, n.log.With("part", "kafka"), kafka.NewMetrics(n.reg))
+}
+
+func space(dir string) (total, free int64, err error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, 0, err
+	}
+	free, err = fsx.FreeBytes(dir)
+	return int64(st.Blocks) * int64(st.Bsize), free, errors.Join(err) //nolint:gosec,unconvert // a real device; the field types differ between architectures
+}
