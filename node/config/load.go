@@ -91,8 +91,7 @@ func parse(path string, document []byte) (*Config, Problems) {
 // syntaxError takes the place and the message out of the parser's error.
 func syntaxError(path string, err error) *Problem {
 	p := &Problem{Origin: Origin{File: path}, Message: "is no TOML: " + err.Error()}
-	var pe toml.ParseError
-	if errors.As(err, &pe) {
+	if pe, ok := errors.AsType[toml.ParseError](err); ok {
 		message := pe.Message
 		if message == "" {
 			message = strings.TrimPrefix(pe.Error(), "toml: ")
