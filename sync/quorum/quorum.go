@@ -34,6 +34,7 @@ var (
 // could not be stored it leads again within two to four seconds.
 const (
 	soleTimeout = 2 * time.Second
+	soleLease   = soleTimeout - 100*time.Millisecond // less by what kick takes off soleTimeout
 
 	snapshotInterval  = 2 * time.Minute // raft looks once in this to twice this time
 	snapshotThreshold = 256             // entries since the last snapshot that are worth a new one
@@ -177,7 +178,7 @@ func (q *Quorum) start(o Options, rec *recovery) error {
 	conf := raft.DefaultConfig()
 	conf.LocalID = me
 	conf.Logger = newBridge(o.Logger)
-	conf.HeartbeatTimeout, conf.ElectionTimeout, conf.LeaderLeaseTimeout = soleTimeout, soleTimeout, soleTimeout/2
+	conf.HeartbeatTimeout, conf.ElectionTimeout, conf.LeaderLeaseTimeout = soleTimeout, soleTimeout, soleLease
 	conf.SnapshotInterval, conf.SnapshotThreshold, conf.TrailingLogs = snapshotInterval, snapshotThreshold, trailingLogs
 	conf.MaxAppendEntries = maxAppend
 	conf.NoSnapshotRestoreOnStart = true // the state is there, see replay
