@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -109,18 +110,12 @@ func (st *fetchState) told(q *call, incremental bool) []*fetchPart {
 	return told
 }
 
-// hinted returns the brokers that the hints of an answer point to.
+// hinted returns the brokers, if any hint of an answer points to one.
 func (s *Server) hinted(q *call, parts []*fetchPart) []brokerAddress {
-	var out []brokerAddress
-	for _, p := range parts {
-		if p.hint < 0 {
-			continue
-		}
-		if out == nil {
-			out = s.brokers(s.meta.State(), q.conn, false)
-		}
+	if !slices.ContainsFunc(parts, func(p *fetchPart) bool { return p.hint >= 0 }) {
+		return nil
 	}
-	return out
+	return s.brokers(s.meta.State(), q.conn, false)
 }
 
 // reset lets go of the records and keeps the memory for the next answer.

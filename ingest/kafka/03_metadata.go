@@ -135,7 +135,7 @@ func metadataTopic(st *meta.State, topic *meta.Topic, ops bool) kmsg.MetadataRes
 	for i := range topic.Partitions {
 		from, p := &topic.Partitions[i], &t.Partitions[i]
 		p.Default()
-		p.Partition = int32(i) //nolint:gosec // meta bounds the number of partitions
+		p.Partition = int32(i)
 		p.Leader, p.LeaderEpoch = from.Leader, from.LeaderEpoch
 		p.Replicas, p.ISR = from.Replicas, from.ISR
 		p.OfflineReplicas = offline(st, from)

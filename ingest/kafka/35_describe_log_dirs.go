@@ -26,7 +26,7 @@ func (s *Server) describeLogDirs(_ context.Context, _ *call, req *kmsg.DescribeL
 		for _, t := range st.SortedTopics() {
 			all := make([]int32, len(t.Partitions))
 			for i := range all {
-				all[i] = int32(i) //nolint:gosec // meta bounds the number of partitions
+				all[i] = int32(i)
 			}
 			dir.Topics = append(dir.Topics, s.logDirTopic(t, all, seen))
 		}

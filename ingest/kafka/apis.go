@@ -20,7 +20,7 @@ type api struct {
 	flexible int16 // first flexible version, from kmsg
 }
 
-const keyApiVersions = 18 //nolint:revive // the protocol's own name
+const keyApiVersions = 18
 
 // apis is what is served. What ApiVersions says, the dispatch, the labels of the metrics and SUPPORT.md derive from it.
 var apis = withFlexible([]api{

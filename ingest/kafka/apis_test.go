@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -168,7 +169,7 @@ func TestShapeRefusesWhatTheDecoderWouldTrust(t *testing.T) {
 		"tag longer than the request":            {9, []byte{0, 0, 0, 0, 1, 9, 0xff, 0x7f}, errShape},
 		"too many elements":                      {9, slices.Concat([]byte{0x81, 0x80, 0x08}, make([]byte, 1<<19)), errElements},
 	} {
-		if err := metadata.shape.check(c.body, c.version, c.version >= 9); err != c.want {
+		if err := metadata.shape.check(c.body, c.version, c.version >= 9); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
 	}
@@ -180,7 +181,7 @@ func TestShapeRefusesWhatTheDecoderWouldTrust(t *testing.T) {
 	body := req.AppendTo(nil)
 	i := strings.LastIndex(string(body), string([]byte{1, 13})) // tag 1, 13 bytes
 	bad := slices.Concat(body[:i], []byte{1, 17}, body[i+2:i+14], []byte{0xff, 0xff, 0xff, 0xff, 0x0f})
-	if err := fetch.shape.check(bad, 15, true); err != errShape {
+	if err := fetch.shape.check(bad, 15, true); !errors.Is(err, errShape) {
 		t.Errorf("tags in a tag: %v", err)
 	}
 }
@@ -189,13 +190,13 @@ func TestShapeRefusesWhatTheDecoderWouldTrust(t *testing.T) {
 func fillRandom(v reflect.Value, rnd *rand.Rand) {
 	switch v.Kind() {
 	case reflect.Struct:
-		if tags, ok := v.Addr().Interface().(*kmsg.Tags); ok {
+		if tags, ok := reflect.TypeAssert[*kmsg.Tags](v.Addr()); ok {
 			for range rnd.IntN(4) / 3 {
 				tags.Set(uint32(100+rnd.IntN(100)), make([]byte, rnd.IntN(5)))
 			}
 			return
 		}
-		if d, ok := v.Addr().Interface().(interface{ Default() }); ok {
+		if d, ok := reflect.TypeAssert[interface{ Default() }](v.Addr()); ok {
 			d.Default()
 		}
 		for i := range v.NumField() {

@@ -100,10 +100,7 @@ func (w *wire) skim(b *testing.B) (bytes, batches int) {
 var skimmed []byte
 
 func BenchmarkBareTCPCopy(b *testing.B) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
+	l := listen(b)
 	defer func() { _ = l.Close() }()
 	go func() {
 		nc, err := l.Accept()
@@ -124,10 +121,7 @@ func BenchmarkBareTCPCopy(b *testing.B) {
 		}
 		_ = nc.Close()
 	}()
-	nc, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		b.Fatal(err)
-	}
+	nc := dial(b, l.Addr().String())
 	buf := make([]byte, 16<<20) // as large as an answer
 	b.SetBytes(1)
 	b.ResetTimer()
@@ -172,7 +166,7 @@ func BenchmarkProduce(b *testing.B) {
 			for bd.Len() < size-100 {
 				bd.Append(time.Now().UnixMilli(), nil, make([]byte, min(1000, size-170)), nil)
 			}
-			req := produceRequest("t", 0, -1, bd.Finish(0, -1, record.None, nil))
+			req := produceRequest("t", -1, bd.Finish(0, -1, record.None, nil))
 			req.SetVersion(9)
 			frame := kmsg.NewRequestFormatter().AppendRequest(nil, req, 1)
 			b.SetBytes(int64(len(frame)))

@@ -51,13 +51,13 @@ func (m message) write(w *writer, q *call) error {
 
 // handler runs a request on the reading goroutine. An error costs the connection, after the answers to the requests before
 // this one; ctx ends with the connection.
-type handler func(s *Server, ctx context.Context, q *call) (answer, error) //nolint:revive // the shape of a method's expression
+type handler func(s *Server, ctx context.Context, q *call) (answer, error)
 
 // typed makes a handler of one that answers at once: it decodes the request.
 func typed[Q any, P interface {
 	*Q
 	kmsg.Request
-}](fn func(s *Server, ctx context.Context, q *call, req P) kmsg.Response) handler { //nolint:revive // the shape of a method's expression
+}](fn func(s *Server, ctx context.Context, q *call, req P) kmsg.Response) handler {
 	return func(s *Server, ctx context.Context, q *call) (answer, error) {
 		req := P(new(Q))
 		if err := q.decode(req); err != nil {
@@ -94,14 +94,14 @@ var errHeader = errors.New("kafka: request header is cut short")
 // fixedHeader is what every request begins with: key, version, correlation id.
 const fixedHeader = 8
 
-func requestKey(b []byte) int16     { return int16(binary.BigEndian.Uint16(b)) }     //nolint:gosec // the bits of the wire
-func requestVersion(b []byte) int16 { return int16(binary.BigEndian.Uint16(b[2:])) } //nolint:gosec // the bits of the wire
+func requestKey(b []byte) int16     { return int16(binary.BigEndian.Uint16(b)) }
+func requestVersion(b []byte) int16 { return int16(binary.BigEndian.Uint16(b[2:])) }
 
 // header reads the header of a frame into q, whose api is known. A request of a flexible version has header version 2, any
 // other version 1 (KIP-482); the client id has the old encoding in both.
 func (q *call) header(frame []byte) error {
 	q.version = requestVersion(frame)
-	q.correlation = int32(binary.BigEndian.Uint32(frame[4:])) //nolint:gosec // the bits of the wire
+	q.correlation = int32(binary.BigEndian.Uint32(frame[4:]))
 	if !q.api.serves(q.version) {
 		// Of ApiVersions alone: a client of the future may have changed everything that follows.
 		q.version, q.unsupported = 0, true
@@ -111,7 +111,7 @@ func (q *call) header(frame []byte) error {
 	if len(rest) < 2 {
 		return &frameError{reason: "header", err: errHeader}
 	}
-	n := int(int16(binary.BigEndian.Uint16(rest))) //nolint:gosec // the bits of the wire
+	n := int(int16(binary.BigEndian.Uint16(rest)))
 	rest = rest[2:]
 	switch {
 	case n > len(rest) || n < -1:

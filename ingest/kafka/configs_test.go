@@ -197,7 +197,7 @@ func TestDescribeLogDirsTellsTheSizeOfThePartitions(t *testing.T) {
 	r := newRig(t, func(c *rigConfig) { c.Space = func() (int64, int64, error) { return 1000, 400, nil } })
 	r.topic("t", 2)
 	r.topic("u", 1)
-	r.fill("t", 1, sized(5000))
+	r.fill(1, sized(5000))
 	w := r.wire()
 	resp := ask[*kmsg.DescribeLogDirsResponse](w, kmsg.NewPtrDescribeLogDirsRequest(), 4)
 	d := resp.Dirs[0]

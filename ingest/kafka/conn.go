@@ -91,7 +91,7 @@ func (c *conn) report(err error) {
 	switch {
 	case errors.As(err, &bad):
 		c.srv.metrics.badFrames.WithLabelValues(bad.reason).Inc()
-		c.log.Info("native connection closed: bad request", "reason", bad.reason, "error", err)
+		c.log.Log(c.ctx, c.srv.noise.level(time.Now()), "native connection closed: bad request", "reason", bad.reason, "error", err)
 	case err == nil, errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed):
 		c.log.Debug("native connection closed")
 	default:
@@ -167,7 +167,7 @@ func (c *conn) next(br *bufio.Reader) (size int64, a *api, err error) {
 	if err := c.deadline(stall); err != nil {
 		return 0, nil, err
 	}
-	size = int64(int32(binary.BigEndian.Uint32(head))) //nolint:gosec // the bits of the wire
+	size = int64(int32(binary.BigEndian.Uint32(head)))
 	if size < fixedHeader || size > int64(c.srv.cfg.MaxRequestBytes) {
 		return 0, nil, &frameError{"size", fmt.Errorf("kafka: frame of %d bytes, allowed are %d to %d", size, fixedHeader, c.srv.cfg.MaxRequestBytes)}
 	}
@@ -273,4 +273,16 @@ func (c *conn) panicked(q *call, p any) error {
 	c.srv.metrics.panics.Inc()
 	c.log.Error("panic in a native request", "api", q.api.name(), "version", q.version, "panic", p, "stack", string(debug.Stack()))
 	return errPanic
+}
+
+// noise keeps what strangers can cause from filling the node's log: once a second it is worth telling, else it is for
+// debugging. All of it is counted.
+type noise struct{ last atomic.Int64 }
+
+func (n *noise) level(now time.Time) slog.Level {
+	second, last := now.Unix(), n.last.Load()
+	if second != last && n.last.CompareAndSwap(last, second) {
+		return slog.LevelInfo
+	}
+	return slog.LevelDebug
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/culvert-mq/culvert/log/record"
 	"github.com/culvert-mq/culvert/log/store"
+	"github.com/culvert-mq/culvert/sync/group"
 	"github.com/culvert-mq/culvert/sync/meta"
 	"github.com/culvert-mq/culvert/sync/quorum"
 	"github.com/culvert-mq/culvert/sync/replica"
@@ -63,6 +64,8 @@ var codesByError = []struct {
 	{meta.ErrPolicyViolation, codePolicyViolation},
 	{meta.ErrUnknownBroker, codeBrokerIDNotRegistered},
 	{meta.ErrClusterID, codeInconsistentClusterID},
+
+	{group.ErrIllegalGeneration, codeIllegalGeneration},
 
 	{quorum.ErrNotLeader, codeNotController}, // retriable: clients look for the controller
 	{quorum.ErrClosed, codeNotController},

@@ -137,15 +137,15 @@ func sameTopic(parts []*fetchPart) int {
 // -1 stands for null.
 
 func appendInt16(b []byte, v int16) []byte {
-	return binary.BigEndian.AppendUint16(b, uint16(v)) //nolint:gosec // the bits of the wire
+	return binary.BigEndian.AppendUint16(b, uint16(v))
 }
 
 func appendInt32(b []byte, v int32) []byte {
-	return binary.BigEndian.AppendUint32(b, uint32(v)) //nolint:gosec // the bits of the wire
+	return binary.BigEndian.AppendUint32(b, uint32(v))
 }
 
 func appendInt64(b []byte, v int64) []byte {
-	return binary.BigEndian.AppendUint64(b, uint64(v)) //nolint:gosec // the bits of the wire
+	return binary.BigEndian.AppendUint64(b, uint64(v))
 }
 
 func appendLen(b []byte, n int, flexible bool) []byte {

@@ -58,12 +58,12 @@ func TestFetchSessionTellsWhatChanged(t *testing.T) {
 			t.Fatal("no session")
 		}
 		check("nothing new", fetch(sessionRequest(id, 1)), "")
-		r.fill("t", 1, batchOf("a"))
+		r.fill(1, batchOf("a"))
 		check("one has records", fetch(sessionRequest(id, 2)), "1:1:0 ")
 		check("not consumed, told again", fetch(sessionRequest(id, 3)), "1:1:0 ")
 		check("consumed", fetch(sessionRequest(id, 4, [2]int64{1, base + 1})), "")
-		r.fill("t", 0, batchOf("a"))
-		r.fill("t", 1, batchOf("b"))
+		r.fill(0, batchOf("a"))
+		r.fill(1, batchOf("b"))
 		check("those served last go behind", fetch(sessionRequest(id, 5)), "0:1:0 1:1:0 ")
 		check("another is added", fetch(sessionRequest(id, 6, [2]int64{0, base + 1}, [2]int64{1, base + 2}, [2]int64{3, 0})), "3:0:0 ")
 		check("an error is told", fetch(sessionRequest(id, 7, [2]int64{3, 99})), "3:0:1 ")
@@ -72,7 +72,7 @@ func TestFetchSessionTellsWhatChanged(t *testing.T) {
 		forget := sessionRequest(id, 10)
 		forget.ForgottenTopics = []kmsg.FetchRequestForgottenTopic{{Topic: "t", Partitions: []int32{0, 3}}}
 		check("some are forgotten", fetch(forget), "")
-		r.fill("t", 0, batchOf("b"))
+		r.fill(0, batchOf("b"))
 		check("and stay so", fetch(sessionRequest(id, 11)), "")
 		if resp := fetch(sessionRequest(id, 11)); resp.ErrorCode != int16(codeInvalidFetchSessionEpoch) {
 			t.Errorf("an epoch twice: %v", errorCode(resp.ErrorCode))
@@ -115,7 +115,7 @@ func TestFetchSessionDoesNotMixNamesAndIDs(t *testing.T) {
 	req := sessionRequest(0, 0, [2]int64{0, 0})
 	req.Topics[0].TopicID = topic.ID
 	id = ask[*kmsg.FetchResponse](w, req, 13).SessionID
-	r.fill("t", 0, batchOf("a"))
+	r.fill(0, batchOf("a"))
 	if resp := ask[*kmsg.FetchResponse](w, sessionRequest(id, 1), 13); toldParts(t, resp) != "0:1:0 " || resp.Topics[0].TopicID != topic.ID {
 		t.Errorf("%+v", resp)
 	}

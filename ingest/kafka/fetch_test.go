@@ -13,10 +13,10 @@ import (
 	"github.com/culvert-mq/culvert/log/record"
 )
 
-// fill appends batches to a partition and waits until they are durable.
-func (r *rig) fill(topic string, index int32, batches ...record.Batch) {
+// fill appends batches to a partition of the topic "t" and waits until they are durable.
+func (r *rig) fill(index int32, batches ...record.Batch) {
 	r.t.Helper()
-	p, err := r.mgr.Partition(topic, index)
+	p, err := r.mgr.Partition("t", index)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func fetch1(w *wire, version int16, req *kmsg.FetchRequest) kmsg.FetchResponseTo
 func TestFetchReturnsWholeBatchesFromTheOneThatHoldsTheOffset(t *testing.T) {
 	r := newRig(t)
 	r.topic("t", 1)
-	r.fill("t", 0, batchOf("0", "1", "2"), batchOf("3"), batchOf("4", "5"))
+	r.fill(0, batchOf("0", "1", "2"), batchOf("3"), batchOf("4", "5"))
 	w := r.wire()
 	for version := int16(4); version <= 12; version++ {
 		for offset, want := range map[int64][]int64{0: {0, 1, 2, 3, 4, 5}, 1: {0, 1, 2, 3, 4, 5}, 3: {3, 4, 5}, 5: {4, 5}, 6: nil} {
@@ -84,7 +84,7 @@ func TestFetchHonoursTheLimitsExceptForTheFirstRecords(t *testing.T) {
 	r := newRig(t)
 	r.topic("t", 3)
 	for i := range int32(2) {
-		r.fill("t", i, sized(5000), sized(5000), sized(5000))
+		r.fill(i, sized(5000), sized(5000), sized(5000))
 	}
 	w := r.wire()
 	ask3 := func(maxBytes, perPartition int32) (sizes [3]int) {
@@ -131,12 +131,12 @@ func TestFetchWaitsForTheBytesAskedFor(t *testing.T) {
 	req.SetVersion(12)
 	corr := w.send(req)
 	eventually(t, "the fetch waits", func() bool { return !idleBudget(r.srv.parked, r.srv.cfg.MaxInflightBytes/4) })
-	r.fill("t", 0, batchOf("a"))
+	r.fill(0, batchOf("a"))
 	_ = w.nc.SetReadDeadline(time.Now().Add(30 * time.Millisecond))
 	if _, err := w.br.Peek(1); err == nil {
 		t.Fatal("answered with less than the bytes asked for")
 	}
-	r.fill("t", 0, batchOf("b"), batchOf("c"))
+	r.fill(0, batchOf("b"), batchOf("c"))
 	p := w.receive(req, corr).(*kmsg.FetchResponse).Topics[0].Partitions[0]
 	if got := offsetsOf(t, p.RecordBatches); len(got) < 2 {
 		t.Errorf("%v", got)
@@ -148,7 +148,7 @@ func TestFetchWaitsForTheBytesAskedFor(t *testing.T) {
 func TestFetchAnswersWithWhatThereIsWhenTheTimeIsUp(t *testing.T) {
 	r := newRig(t)
 	r.topic("t", 1)
-	r.fill("t", 0, batchOf("a"))
+	r.fill(0, batchOf("a"))
 	w := r.wire()
 	req := fetchRequest("t", 0, 0)
 	req.MinBytes, req.MaxWaitMillis = 10_000, 100
@@ -195,7 +195,7 @@ func TestFetchDoesNotWaitWhenTooManyDo(t *testing.T) {
 func TestFetchFencesByEpochAndTellsWhereALogDiverges(t *testing.T) {
 	r := newRig(t)
 	r.topic("t", 1)
-	r.fill("t", 0, batchOf("a"), batchOf("b"))
+	r.fill(0, batchOf("a"), batchOf("b"))
 	w := r.wire()
 	req := fetchRequest("t", 0, 0)
 	req.Topics[0].Partitions[0].CurrentLeaderEpoch = 5
@@ -216,7 +216,7 @@ func TestFetchFencesByEpochAndTellsWhereALogDiverges(t *testing.T) {
 func TestFetchByTopicID(t *testing.T) {
 	r := newRig(t)
 	id := r.topic("t", 1).ID
-	r.fill("t", 0, batchOf("a"))
+	r.fill(0, batchOf("a"))
 	w := r.wire()
 	for v := int16(13); v <= 18; v++ {
 		req := fetchRequest("", 0, 0)

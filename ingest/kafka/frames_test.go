@@ -62,7 +62,7 @@ func TestRequestsBeforeABadFrameAreAnswered(t *testing.T) {
 	r := newRig(t)
 	r.topic("t", 1)
 	w := r.wire()
-	req := produceRequest("t", 0, -1, batchOf("x"))
+	req := produceRequest("t", -1, batchOf("x"))
 	req.SetVersion(7)
 	corr := w.send(req)
 	w.raw(frameOf(0x7f, 0xff, 0, 0, 0, 0, 0, 1, 0xff, 0xff))
@@ -82,7 +82,7 @@ func TestAnswersComeInTheOrderOfTheRequests(t *testing.T) {
 		var req kmsg.Request
 		switch i % 4 {
 		case 0, 1:
-			req = produceRequest("t", 0, -1, batchOf("x"))
+			req = produceRequest("t", -1, batchOf("x"))
 			req.SetVersion(9)
 		case 2:
 			f := fetchRequest("t", 0, 1_000_000) // out of range at once
@@ -192,7 +192,7 @@ func TestLargeRequestsThatArriveSlowlyGiveWay(t *testing.T) {
 	// Small requests have a share of their own.
 	w := r.wire()
 	ask[*kmsg.MetadataResponse](w, kmsg.NewPtrMetadataRequest(), 4)
-	big := produceRequest("t", 0, -1, batchOf(string(bytes.Repeat([]byte("x"), 200_000))))
+	big := produceRequest("t", -1, batchOf(string(bytes.Repeat([]byte("x"), 200_000))))
 	if resp := ask[*kmsg.ProduceResponse](w, big, 9); resp.Topics[0].Partitions[0].ErrorCode != 0 {
 		t.Errorf("%+v", resp)
 	}
@@ -204,7 +204,7 @@ func TestShutdownAnswersWhatIsOutstanding(t *testing.T) {
 	r.topic("t", 1)
 	w, idle := r.wire(), r.wire()
 	ask[*kmsg.MetadataResponse](idle, kmsg.NewPtrMetadataRequest(), 4)
-	p := produceRequest("t", 0, -1, batchOf("x"))
+	p := produceRequest("t", -1, batchOf("x"))
 	p.SetVersion(9)
 	f := fetchRequest("t", 0, 1)
 	f.SetVersion(12)
@@ -213,14 +213,14 @@ func TestShutdownAnswersWhatIsOutstanding(t *testing.T) {
 	w.receive(p, pc)
 	eventually(t, "the fetch waits", func() bool { return !idleBudget(r.srv.parked, r.srv.cfg.MaxInflightBytes/4) })
 	done := make(chan error)
-	go func() { done <- r.srv.Shutdown(context.Background()) }()
+	go func() { done <- r.srv.Shutdown(t.Context()) }()
 	w.receive(f, fc)
 	w.closed()
 	idle.closed()
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	if nc, err := net.Dial("tcp", r.addr); err == nil {
+	if nc, err := new(net.Dialer).DialContext(t.Context(), "tcp", r.addr); err == nil {
 		_ = nc.SetReadDeadline(time.Now().Add(5 * time.Second))
 		if _, err := nc.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 			t.Errorf("still served: %v", err)
@@ -243,7 +243,7 @@ func TestClientThatDoesNotReadIsClosed(t *testing.T) {
 	r.topic("t", 1)
 	w := r.wire()
 	for range 20 {
-		if resp := ask[*kmsg.ProduceResponse](w, produceRequest("t", 0, -1, batchOf(string(make([]byte, 1_000_000)))), 9); resp.Topics[0].Partitions[0].ErrorCode != 0 {
+		if resp := ask[*kmsg.ProduceResponse](w, produceRequest("t", -1, batchOf(string(make([]byte, 1_000_000)))), 9); resp.Topics[0].Partitions[0].ErrorCode != 0 {
 			t.Fatalf("%+v", resp)
 		}
 	}

@@ -22,9 +22,8 @@ func FuzzConnection(f *testing.F) {
 		for _, v := range []int16{apis[i].min, apis[i].max} {
 			req := kmsg.RequestForKey(apis[i].key)
 			fillRandom(reflect.ValueOf(req).Elem(), rnd)
-			if p, ok := req.(*kmsg.ProduceRequest); ok {
-				p = produceRequest("t", 0, -1, batchOf("a", "b"))
-				req = p
+			if _, ok := req.(*kmsg.ProduceRequest); ok {
+				req = produceRequest("t", -1, batchOf("a", "b"))
 			}
 			req.SetVersion(v)
 			f.Add(kmsg.NewRequestFormatter(kmsg.FormatterClientID("f")).AppendRequest(nil, req, 1)[4:])
@@ -38,10 +37,7 @@ func FuzzConnection(f *testing.F) {
 		if key := lookupFuzzed(r.srv, body); key != nil && key.waits {
 			return // a wait of its own choice is not a hang
 		}
-		nc, err := net.Dial("tcp", r.addr)
-		if err != nil {
-			t.Fatal(err)
-		}
+		nc := dial(t, r.addr)
 		defer func() { _ = nc.Close() }()
 		_ = nc.SetDeadline(time.Now().Add(10 * time.Second))
 		_, _ = nc.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...))
@@ -86,7 +82,7 @@ func FuzzFetch(f *testing.F) {
 	}
 	r := newRig(f)
 	r.topic("t", 2)
-	r.fill("t", 0, batchOf("a", "b"), batchOf("c"))
+	r.fill(0, batchOf("a", "b"), batchOf("c"))
 	f.Fuzz(func(t *testing.T, version int16, body []byte) {
 		if !a.serves(version) {
 			return

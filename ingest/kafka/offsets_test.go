@@ -36,7 +36,7 @@ func TestListOffsetsFindsEndsTimesAndTheNewestRecord(t *testing.T) {
 		for _, ts := range ts {
 			b.Append(ts, nil, []byte("v"), nil)
 		}
-		r.fill("t", 0, b.Finish(0, -1, record.None, nil))
+		r.fill(0, b.Finish(0, -1, record.None, nil))
 	}
 	w := r.wire()
 	for _, c := range []struct {
@@ -91,7 +91,7 @@ func TestListOffsetsFindsEndsTimesAndTheNewestRecord(t *testing.T) {
 func TestOffsetForLeaderEpoch(t *testing.T) {
 	r := newRig(t)
 	r.topic("t", 1)
-	r.fill("t", 0, batchOf("a", "b"))
+	r.fill(0, batchOf("a", "b"))
 	w := r.wire()
 	for version := int16(0); version <= 4; version++ {
 		for epoch, want := range map[int32]int64{0: 2, 1: -1, -1: -1} {

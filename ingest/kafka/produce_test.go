@@ -24,7 +24,7 @@ import (
 // produce sends one batch and returns the answer for its partition.
 func produce(w *wire, version int16, topic string, batch []byte) kmsg.ProduceResponseTopicPartition {
 	w.t.Helper()
-	resp := ask[*kmsg.ProduceResponse](w, produceRequest(topic, 0, -1, batch), version)
+	resp := ask[*kmsg.ProduceResponse](w, produceRequest(topic, -1, batch), version)
 	return resp.Topics[0].Partitions[0]
 }
 
@@ -226,7 +226,7 @@ func TestTransactionsAreRefusedForGood(t *testing.T) {
 	if resp := ask[*kmsg.FindCoordinatorResponse](w, find, 4); resp.Coordinators[0].ErrorCode != int16(codeTransactionalIDAuthorization) {
 		t.Errorf("%+v", resp)
 	}
-	req := produceRequest("t", 0, -1, batchOf("a"))
+	req := produceRequest("t", -1, batchOf("a"))
 	req.TransactionID = new("tx")
 	if resp := ask[*kmsg.ProduceResponse](w, req, 9); resp.Topics[0].Partitions[0].ErrorCode != int16(codeTransactionalIDAuthorization) {
 		t.Errorf("%+v", resp)
@@ -238,14 +238,14 @@ func TestUnacknowledgedProduceIsNotAnsweredAndAnErrorEndsTheConnection(t *testin
 	r.topic("t", 1)
 	w := r.wire()
 	for range 10 {
-		req := produceRequest("t", 0, 0, batchOf("a"))
+		req := produceRequest("t", 0, batchOf("a"))
 		req.SetVersion(9)
 		w.send(req)
 	}
 	ask[*kmsg.MetadataResponse](w, kmsg.NewPtrMetadataRequest(), 4) // the next answer is this one's
 	part, _ := r.mgr.Partition("t", 0)
 	eventually(t, "the records are stored", func() bool { return part.HighWatermark() == 10 })
-	req := produceRequest("none", 0, 0, batchOf("a"))
+	req := produceRequest("none", 0, batchOf("a"))
 	req.SetVersion(9)
 	w.send(req)
 	w.closed()
@@ -255,7 +255,7 @@ func TestProduceByTopicID(t *testing.T) {
 	r := newRig(t)
 	id := r.topic("t", 1).ID
 	w := r.wire()
-	req := produceRequest("", 0, -1, batchOf("a"))
+	req := produceRequest("", -1, batchOf("a"))
 	req.Topics[0].TopicID = id
 	resp := ask[*kmsg.ProduceResponse](w, req, 13)
 	if p := resp.Topics[0].Partitions[0]; p.ErrorCode != 0 || resp.Topics[0].TopicID != id {
@@ -311,7 +311,7 @@ func TestProduceIsAnsweredWhenItsCommitIsDoneAndNotBefore(t *testing.T) {
 	r := newRig(t, func(c *rigConfig) { c.wrap = func(d *Deps) { log.Log = d.Log; d.Log = log } })
 	r.topic("t", 1)
 	w := r.wire()
-	req := produceRequest("t", 0, 1, batchOf("a"))
+	req := produceRequest("t", 1, batchOf("a"))
 	req.SetVersion(9)
 	corr := w.send(req)
 	_ = w.nc.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
@@ -337,7 +337,7 @@ func TestProduceTellsWhyACommitFailed(t *testing.T) {
 	r := newRig(t, func(c *rigConfig) { c.wrap = func(d *Deps) { log.Log = d.Log; d.Log = log } })
 	r.topic("t", 1)
 	w := r.wire()
-	req := produceRequest("t", 0, -1, batchOf("a"))
+	req := produceRequest("t", -1, batchOf("a"))
 	req.TimeoutMillis = 30
 	if p := ask[*kmsg.ProduceResponse](w, req, 9).Topics[0].Partitions[0]; p.ErrorCode != int16(codeRequestTimedOut) || p.BaseOffset != -1 {
 		t.Errorf("not in time: %+v", p)
@@ -359,7 +359,7 @@ func TestProduceTellsWhyACommitFailed(t *testing.T) {
 		}
 	}
 	next.Store(&outcome{nil, store.ErrFull})
-	silent := produceRequest("t", 0, 0, batchOf("a"))
+	silent := produceRequest("t", 0, batchOf("a"))
 	silent.SetVersion(9)
 	w.send(silent)
 	w.closed()
@@ -367,7 +367,7 @@ func TestProduceTellsWhyACommitFailed(t *testing.T) {
 
 func TestBatchesOfAFrameThatIsMostlySomethingElseAreCopied(t *testing.T) {
 	batch := batchOf("a")
-	req := produceRequest("t", 0, -1, batch)
+	req := produceRequest("t", -1, batch)
 	if q := (&call{size: int64(len(batch)) + 100}); !q.keepsFrame(req) {
 		t.Error("a frame of records is not kept")
 	}
@@ -381,7 +381,7 @@ func TestClientThatGoesAwayDoesNotHoldUpTheCommit(t *testing.T) {
 	r.topic("t", 1)
 	for range 20 {
 		w := r.wire()
-		req := produceRequest("t", 0, -1, batchOf("a"))
+		req := produceRequest("t", -1, batchOf("a"))
 		req.SetVersion(9)
 		w.send(req)
 		_ = w.nc.Close()

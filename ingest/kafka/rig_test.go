@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"os"
 	"slices"
 	"strings"
@@ -79,10 +78,7 @@ func newRig(t testing.TB, opts ...func(*rigConfig)) *rig {
 	if r.srv, err = NewServer(c.Config, deps, log, NewMetrics(r.reg)); err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := listen(t)
 	r.addr = l.Addr().String()
 	r.served.Go(func() {
 		if err := r.srv.Serve(l); !errors.Is(err, ErrServerClosed) {

@@ -96,6 +96,7 @@ type Server struct {
 	log      *slog.Logger
 	metrics  *Metrics
 	budget   *budget
+	noise    noise
 	parked   *semaphore.Weighted // bytes of the requests whose answers wait for records
 	sessions *sessions
 	ids      *quorum.ProducerIDs

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -337,7 +338,7 @@ func TestDescribeTopicPartitionsGoesPageByPage(t *testing.T) {
 		n := 0
 		for _, rt := range resp.Topics {
 			for _, p := range rt.Partitions {
-				got = append(got, *rt.Topic+string(rune('0'+p.Partition)))
+				got = append(got, fmt.Sprint(*rt.Topic, p.Partition))
 				n++
 			}
 		}

@@ -2,10 +2,13 @@ package kafka
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"reflect"
 	"testing"
 	"time"
@@ -25,12 +28,27 @@ type wire struct {
 
 func (r *rig) wire() *wire {
 	r.t.Helper()
-	nc, err := net.Dial("tcp", r.addr)
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	nc := dial(r.t, r.addr)
 	r.t.Cleanup(func() { _ = nc.Close() })
 	return &wire{t: r.t, nc: nc, br: bufio.NewReader(nc)}
+}
+
+func dial(t testing.TB, addr string) net.Conn {
+	t.Helper()
+	nc, err := new(net.Dialer).DialContext(context.WithoutCancel(t.Context()), "tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return nc
+}
+
+func listen(t testing.TB) net.Listener {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
 }
 
 // pipeTo returns one end of a connection to nobody.
@@ -99,7 +117,7 @@ func (w *wire) closed() {
 	w.t.Helper()
 	_ = w.nc.SetReadDeadline(time.Now().Add(20 * time.Second))
 	n, err := io.Copy(io.Discard, w.br)
-	if ne, ok := err.(net.Error); ok && ne.Timeout() {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
 		w.t.Fatal("the connection stays open")
 	}
 	if n > 0 {
@@ -129,14 +147,14 @@ func batchOf(values ...string) record.Batch {
 	return b.Finish(0, -1, record.None, nil)
 }
 
-// produceRequest is one batch for one partition.
-func produceRequest(topic string, partition int32, acks int16, batch []byte) *kmsg.ProduceRequest {
+// produceRequest is one batch for partition 0.
+func produceRequest(topic string, acks int16, batch []byte) *kmsg.ProduceRequest {
 	req := kmsg.NewPtrProduceRequest()
 	req.Acks, req.TimeoutMillis = acks, 10_000
 	t := kmsg.NewProduceRequestTopic()
 	t.Topic = topic
 	p := kmsg.NewProduceRequestTopicPartition()
-	p.Partition, p.Records = partition, batch
+	p.Records = batch
 	t.Partitions = append(t.Partitions, p)
 	req.Topics = append(req.Topics, t)
 	return req

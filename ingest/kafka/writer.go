@@ -117,7 +117,7 @@ func (w *writer) begin(q *call) int {
 	}
 	start := len(w.buf)
 	w.buf = append(w.buf, 0, 0, 0, 0)
-	w.buf = binary.BigEndian.AppendUint32(w.buf, uint32(q.correlation)) //nolint:gosec // the bits of the wire
+	w.buf = binary.BigEndian.AppendUint32(w.buf, uint32(q.correlation))
 	if q.version >= q.api.flexible && q.api.key != keyApiVersions {
 		w.buf = append(w.buf, 0)
 	}
@@ -226,7 +226,7 @@ func (w *writer) write() {
 	}
 	if err != nil {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			w.c.log.Info("native connection closed: the client does not read", "timeout", w.c.srv.cfg.WriteTimeout)
+			w.c.log.Log(w.c.ctx, w.c.srv.noise.level(time.Now()), "native connection closed: the client does not read", "timeout", w.c.srv.cfg.WriteTimeout)
 		}
 		clear(pieces)
 		w.fail(err)
