@@ -174,7 +174,8 @@ func copyTree(t *testing.T, from, to string) {
 func TestEveryPackageAndTestCompiles(t *testing.T) {
 	for _, target := range Targets() {
 		t.Run(target.Name, func(t *testing.T) {
-			for _, args := range [][]string{{"build", "./..."}, {"vet", "-tags", "cross,soak,interop", "./..."}} {
+			// -trimpath as for the binaries: what was compiled for them is not compiled again.
+			for _, args := range [][]string{{"build", "-trimpath", "./..."}, {"vet", "-trimpath", "-tags", "cross,soak,interop", "./..."}} {
 				cmd := exec.CommandContext(t.Context(), "go", args...)
 				cmd.Dir = rootDir(t)
 				cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0"), target.Env...)
