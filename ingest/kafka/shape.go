@@ -40,7 +40,7 @@ func mustShape(text string) *shape {
 	p := shapeParser{text: text}
 	s := p.fields(0)
 	if p.at != len(text) {
-		panic("kafka: shape " + strconv.Quote(text) + " ends too early")
+		panic("kafka: shape " + strconv.Quote(text) + " ends too early") // a bug: shapes stand in the code
 	}
 	return s
 }
@@ -77,7 +77,7 @@ func (p *shapeParser) fields(end byte) *shape {
 			s.tagged[uint64(tag)] = p.fields(')') //nolint:gosec // a small number that stands in the code
 			continue
 		default:
-			panic("kafka: shape " + strconv.Quote(p.text) + ": unknown kind " + strconv.Quote(string(c)))
+			panic("kafka: shape " + strconv.Quote(p.text) + ": unknown kind " + strconv.Quote(string(c))) // a bug: shapes stand in the code
 		}
 		p.versions(&f)
 		s.fields = append(s.fields, f)

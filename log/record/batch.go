@@ -73,7 +73,7 @@ func (b Batch) length() int32 { return int32(binary.BigEndian.Uint32(b[posLength
 
 func (b Batch) setLength() {
 	if int64(len(b)) > math.MaxInt32 {
-		panic("record: batch of more than MaxInt32 bytes")
+		panic("record: batch of more than MaxInt32 bytes") // a bug of the caller, who closes batches before
 	}
 	binary.BigEndian.PutUint32(b[posLength:], uint32(len(b)-prefixSize)) //nolint:gosec // checked above
 }

@@ -26,7 +26,7 @@ var (
 		e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true),
 			zstd.WithWindowSize(zstdWriteWindow))
 		if err != nil {
-			panic(err) // the options are constant
+			panic(err) // a bug: the options are constant
 		}
 		return e
 	}}

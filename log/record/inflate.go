@@ -92,7 +92,7 @@ var (
 		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
 			zstd.WithDecoderMaxWindow(zstdWindow))
 		if err != nil {
-			panic(err) // the options are constant
+			panic(err) // a bug: the options are constant
 		}
 		return &stream{zstd: d}
 	}}
