@@ -93,12 +93,38 @@ func (n *Node) readopt() {
 	}
 }
 
-// reconcile brings the partitions in step with the metadata.
+// reconcile brings the partitions in step with the metadata. Where that fails, a full disk above all, keepReconciled tries
+// again.
 func (n *Node) reconcile(s *meta.State) {
 	n.reconcileMu.Lock()
 	defer n.reconcileMu.Unlock()
-	if err := n.replicas.Reconcile(s); err != nil {
+	if s.Version < n.reconciled { // a newer state has been told already; going back would drop what it added
+		return
+	}
+	n.reconciled = s.Version
+	err := n.replicas.Reconcile(s)
+	if err != nil {
 		n.log.Error("partitions are not in step with the metadata", "err", err)
+	}
+	n.outOfStep.Store(err != nil)
+}
+
+// reconcileInterval is how often reconciling is tried again.
+const reconcileInterval = time.Second
+
+// keepReconciled tries to reconcile again what could not be, until ctx ends.
+func (n *Node) keepReconciled(ctx context.Context) {
+	t := time.NewTicker(reconcileInterval)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			if n.outOfStep.Load() && n.store.Refused() == nil {
+				n.reconcile(n.quorum.State())
+			}
+		}
 	}
 }
 

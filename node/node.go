@@ -83,6 +83,8 @@ type Node struct {
 	listeners   []listener
 	closers     []func(context.Context) error // in the order of their making; run in reverse
 	reconcileMu sync.Mutex                    // one Reconcile at a time
+	reconciled  int64                         // guarded by reconcileMu: version of the newest state told to Reconcile
+	outOfStep   atomic.Bool                   // the last Reconcile failed
 }
 
 // listener is an address the node listens on.
@@ -266,6 +268,7 @@ func (n *Node) Run(ctx context.Context) error {
 	defer stopWork()
 	working.Go(func() { n.replicas.Maintain(work, retentionInterval, int64(n.cfg.Load().Log.MaxBytes)) })
 	working.Go(func() { n.keepOffsets(work) })
+	working.Go(func() { n.keepReconciled(work) })
 	if n.upstream != nil {
 		working.Go(func() {
 			if err := n.upstream.Run(work); err != nil {
