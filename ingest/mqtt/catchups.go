@@ -9,6 +9,7 @@ type catchUps struct {
 
 	mu      sync.Mutex
 	queue   []*session
+	later   []*session // have little room, wait for the next tick
 	running int
 	closed  bool
 	wg      sync.WaitGroup
@@ -28,6 +29,28 @@ func (q *catchUps) enqueue(s *session) {
 	if q.running < q.most {
 		q.running++
 		q.wg.Go(q.run)
+	}
+}
+
+// postpone has s read on with the next tick.
+func (q *catchUps) postpone(s *session) {
+	if s.postponed.Swap(true) {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.later = append(q.later, s)
+}
+
+// tick has those read on that were postponed.
+func (q *catchUps) tick() {
+	q.mu.Lock()
+	later := q.later
+	q.later = nil
+	q.mu.Unlock()
+	for _, s := range later {
+		s.postponed.Store(false)
+		q.enqueue(s)
 	}
 }
 

@@ -82,9 +82,7 @@ func (s *session) deliver(src Source, offset int64, m *message, granted byte) bo
 		s.conn.srv.metrics.CatchUps.Inc()
 	}
 	s.fallBehind().at[src] = &stretch{offset, offset + 1}
-	if s.roomy() { // it came in between
-		s.conn.srv.catchUps.enqueue(s)
-	}
+	s.resume() // room may have come in between
 	return false
 }
 
@@ -120,16 +118,18 @@ func (s *session) trySend(m *message, qos byte, share int) bool {
 	return true
 }
 
-// roomy tells whether there is room for more than a few messages: a session that is behind waits for that, so as not to
-// read a whole batch for each message acknowledged. mu is held.
-func (s *session) roomy() bool {
+// room tells whether a session has some room, and whether it has much. mu is held.
+func (s *session) room() (some, much bool) {
 	c := s.conn
 	cfg := &c.srv.cfg
-	if s.window.span() > cfg.MaxOutboundInflight*3/4 {
-		return false
+	span := s.window.span()
+	if span >= cfg.MaxOutboundInflight {
+		return false, false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	pending := c.pending()
-	return pending == 0 || pending <= cfg.MaxOutboundBytes*3/4 && !c.srv.outbound.full()
+	some = pending == 0 || pending < cfg.MaxOutboundBytes && !c.srv.outbound.full()
+	much = some && span <= cfg.MaxOutboundInflight*3/4 && pending <= cfg.MaxOutboundBytes*3/4
+	return some, much
 }

@@ -253,6 +253,7 @@ func (s *Server) tick() {
 		select {
 		case <-t.C:
 			s.wheel.advance(func(c *conn, reason error) { c.abort(reason) })
+			s.catchUps.tick()
 		case <-s.quit:
 			return
 		}

@@ -22,8 +22,9 @@ type session struct {
 	window window
 	lag    *lag // nil while the session is at the live end
 
-	behind atomic.Bool // lag is not nil
-	busy   atomic.Bool // its catch-up is queued or runs
+	behind    atomic.Bool // lag is not nil
+	busy      atomic.Bool // its catch-up is queued or runs
+	postponed atomic.Bool // its catch-up waits for the next tick
 
 	// Of the hub.
 	mark  int64 // of the last match that found the session
@@ -50,10 +51,21 @@ func (s *session) roomAgain() {
 		return
 	}
 	s.mu.Lock()
-	ok := s.lag != nil && !s.ended && s.roomy()
-	s.mu.Unlock()
-	if ok {
+	defer s.mu.Unlock()
+	s.resume()
+}
+
+// resume lets a session that is behind read on if there is room: at once, or, so as not to read a whole batch for each
+// message acknowledged, with the next tick while the room is small. mu is held.
+func (s *session) resume() {
+	if s.lag == nil || s.ended {
+		return
+	}
+	switch some, much := s.room(); {
+	case much:
 		s.conn.srv.catchUps.enqueue(s)
+	case some:
+		s.conn.srv.catchUps.postpone(s)
 	}
 }
 
