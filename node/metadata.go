@@ -157,7 +157,8 @@ func millis(d config.Duration) string { return strconv.FormatInt(d.Milliseconds(
 func (n *Node) newKafka(c *config.Config) (*kafka.Server, error) {
 	cfg := kafka.Config{
 		Defaults: n.topics.currentDefaults(), Advertise: c.Kafka.Advertise, MaxRequestBytes: int32(c.Kafka.MaxRequestBytes), //nolint:gosec // config bounds it
-		MaxConnections: int(c.Kafka.MaxConnections), IdleTimeout: c.Kafka.IdleTimeout.Std(), DataDir: c.Node.DataDir,
+		MaxInflightBytes: int64(c.Kafka.MaxInflightBytes), MaxConnections: int(c.Kafka.MaxConnections),
+		IdleTimeout: c.Kafka.IdleTimeout.Std(), WriteTimeout: c.Kafka.WriteTimeout.Std(), DataDir: c.Node.DataDir,
 		Space: func() (total, free int64, err error) { return space(c.Node.DataDir) },
 	}
 	deps := kafka.Deps{Metadata: n.quorum, Log: kafka.OnReplicas(n.replicas), Offsets: kafkaOffsets{n.groups}}
