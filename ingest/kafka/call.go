@@ -21,8 +21,8 @@ type call struct {
 	body        []byte // what follows the header
 	size        int64  // of the frame, held in the budget
 	arrived     time.Time
-	code        errorCode     // the first error in the answer
-	done        chan struct{} // closed when the answer is written; nil unless somebody waits for that
+	code        errorCode // the first error in the answer
+	slot        bool      // holds a place among the requests to Fetch
 }
 
 // fail notes the first error of an answer, for the metrics, and returns it as it stands in the answer. Success may be

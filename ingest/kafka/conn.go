@@ -13,12 +13,19 @@ import (
 	"runtime/debug"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
 const (
 	readBuffer = 4 << 10
 	// pipeline is how many answers may be outstanding on a connection before no more of its requests are read.
 	pipeline = 32
+	// pipelinedFetches is how many requests to Fetch may be outstanding on a connection.
+	pipelinedFetches = 4
+	// quickFrame is the largest frame that is read while a Fetch is outstanding. What is larger waits: a Fetch may take
+	// minutes, and the memory of what comes behind it would be missing elsewhere.
+	quickFrame = 2 << 10
 	// stall is how long a frame that has begun may make no progress.
 	stall = 30 * time.Second
 	// While others wait for memory, a large frame has to gain slowBytes within slowTime.
@@ -41,6 +48,7 @@ type conn struct {
 	unpoll context.CancelFunc
 
 	answers     chan queued
+	fetches     *semaphore.Weighted // how many more requests to Fetch may be outstanding
 	outstanding atomic.Int32
 	draining    atomic.Bool
 }
@@ -51,7 +59,10 @@ type queued struct {
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{srv: s, nc: nc, log: s.log.With("remote", nc.RemoteAddr().String()), answers: make(chan queued, pipeline)}
+	c := &conn{
+		srv: s, nc: nc, log: s.log.With("remote", nc.RemoteAddr().String()),
+		answers: make(chan queued, pipeline), fetches: semaphore.NewWeighted(pipelinedFetches),
+	}
 	c.ctx, c.abort = context.WithCancel(s.ctx)
 	c.poll, c.unpoll = context.WithCancel(c.ctx)
 	return c
@@ -109,38 +120,36 @@ var (
 // read takes requests until the connection ends, and queues their answers.
 func (c *conn) read() error {
 	br := bufio.NewReaderSize(c.nc, readBuffer)
-	var fetching chan struct{}
 	for {
 		size, a, err := c.next(br)
 		if err != nil {
 			return err
 		}
-		// What comes behind a Fetch waits for it, so that what waits is not kept in memory.
-		if fetching != nil {
-			select {
-			case <-fetching:
-			case <-c.poll.Done():
-			}
-			fetching = nil
-		}
+		slot := c.pass(a, size)
 		if err := c.srv.budget.take(c.ctx, size); err != nil {
 			return err
 		}
 		q, ans, err := c.request(br, a, size)
-		if q == nil {
+		if q == nil { // nobody is waited for any more, so that the place is not missed
 			c.srv.budget.give(size)
 			return err
 		}
-		if a.waits && ans != nil {
-			q.done = make(chan struct{})
-			fetching = q.done
-		}
+		q.slot = slot
 		c.outstanding.Add(1)
 		c.answers <- queued{q, ans} // the writer reads until the end of the channel, whatever happens to the connection
 		if err != nil {
 			return err
 		}
 	}
+}
+
+// pass waits until the frame may be read behind the requests to Fetch that are outstanding, and tells whether it holds one
+// of their places. Nobody waits any more once the client went away: they are all answered then.
+func (c *conn) pass(a *api, size int64) bool {
+	if size > quickFrame && c.fetches.Acquire(c.poll, pipelinedFetches) == nil {
+		c.fetches.Release(pipelinedFetches)
+	}
+	return a.waits && c.fetches.Acquire(c.poll, 1) == nil
 }
 
 // next waits for the beginning of a frame and returns its size and which API it is for. The frame's beginning stays in br,

@@ -178,6 +178,52 @@ func TestFetchThatWaitsIsToldOfADeletedTopic(t *testing.T) {
 	}
 }
 
+func TestLargeRequestsBehindAFetchThatWaitsTakeNoMemory(t *testing.T) {
+	r := newRig(t)
+	r.topic("t", 1)
+	w := r.wire()
+	req := fetchRequest("t", 0, 0)
+	req.MaxWaitMillis = 20_000
+	req.SetVersion(12)
+	fetched := w.send(req)
+	eventually(t, "the fetch waits", func() bool { return !idleBudget(r.srv.parked, r.srv.cfg.MaxInflightBytes/4) })
+	small := kmsg.NewPtrMetadataRequest()
+	small.SetVersion(5)
+	listed := w.send(small)
+	big := produceRequest("t", -1, sized(200_000))
+	big.SetVersion(9)
+	produced := w.send(big)
+	stays(t, 50*time.Millisecond, "the large request is not in memory", func() bool { return idleBudget(r.srv.budget.large, r.srv.budget.largeSize) })
+	r.fill(0, batchOf("a"))
+	w.receive(req, fetched)
+	w.receive(small, listed)
+	if resp := w.receive(big, produced).(*kmsg.ProduceResponse); resp.Topics[0].Partitions[0].BaseOffset != 1 {
+		t.Errorf("%+v", resp)
+	}
+}
+
+func TestFetchesOfOneConnectionMayFollowOneAnother(t *testing.T) {
+	r := newRig(t)
+	r.topic("t", 4)
+	for i := range int32(4) {
+		r.fill(i, sized(int(i)*10_000))
+	}
+	w := r.wire()
+	var reqs []kmsg.Request
+	var corrs []int32
+	for i := range int32(40) {
+		req := fetchRequest("t", i%4, 0)
+		req.SetVersion(12)
+		reqs, corrs = append(reqs, req), append(corrs, w.send(req))
+	}
+	for i := range reqs {
+		resp := w.receive(reqs[i], corrs[i]).(*kmsg.FetchResponse)
+		if n := len(resp.Topics[0].Partitions[0].RecordBatches); n/10_000 != i%4 {
+			t.Errorf("%d: %d bytes", i, n)
+		}
+	}
+}
+
 func TestFetchDoesNotWaitWhenTooManyDo(t *testing.T) {
 	r := newRig(t)
 	r.topic("t", 1)

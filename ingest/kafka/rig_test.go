@@ -238,4 +238,14 @@ func eventually(t testing.TB, what string, cond func() bool) {
 	t.Fatalf("did not come true: %s", what)
 }
 
+// stays polls and fails as soon as the condition does not hold.
+func stays(t testing.TB, d time.Duration, what string, cond func() bool) {
+	t.Helper()
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if !cond() {
+			t.Fatalf("does not stay true: %s", what)
+		}
+	}
+}
+
 func (r *rig) admin() *kadm.Client { return kadm.NewClient(r.client()) }

@@ -86,8 +86,8 @@ func (w *writer) answer(it queued) {
 	}
 	w.c.srv.budget.give(q.size)
 	w.c.outstanding.Add(-1)
-	if q.done != nil {
-		close(q.done)
+	if q.slot {
+		w.c.fetches.Release(1)
 	}
 }
 
