@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -38,7 +39,13 @@ type stored struct {
 type offsets struct {
 	groups map[string]map[TopicPartition]stored
 	count  int   // of offsets in all groups
+	bytes  int64 // about what they take in memory, see cost
 	next   int64 // offset behind the newest record applied
+}
+
+// cost is about how many bytes of memory an offset takes.
+func cost(group string, o Offset) int64 {
+	return int64(200 + len(group) + len(o.Topic) + len(o.Metadata))
 }
 
 func newOffsets() *offsets { return &offsets{groups: make(map[string]map[TopicPartition]stored)} }
@@ -104,18 +111,34 @@ func (s *offsets) set(group string, o stored) {
 	if ok && have.at > o.at {
 		return
 	}
-	if !ok {
+	if ok {
+		s.bytes -= cost(group, have.Offset)
+	} else {
 		s.count++
 	}
+	s.bytes += cost(group, o.Offset)
 	g[o.TopicPartition] = o
+}
+
+// growth is how many bytes more the offsets would take with the commits.
+func (s *offsets) growth(group string, commits []Offset) (more int64) {
+	for _, o := range commits {
+		more += cost(group, o)
+		if have, ok := s.groups[group][o.TopicPartition]; ok {
+			more -= cost(group, have.Offset)
+		}
+	}
+	return more
 }
 
 func (s *offsets) remove(group string, tp TopicPartition) {
 	g := s.groups[group]
-	if _, ok := g[tp]; !ok {
+	have, ok := g[tp]
+	if !ok {
 		return
 	}
 	s.count--
+	s.bytes -= cost(group, have.Offset)
 	if delete(g, tp); len(g) == 0 {
 		delete(s.groups, group)
 	}
@@ -155,21 +178,34 @@ func (s *offsets) selected(want func(group string, o stored) bool) []keyed {
 	return all
 }
 
-// expired returns the offsets committed longer than retention ago. Groups have no members here, so each offset expires by
-// itself, as KIP-211 has it for clients that assign partitions to themselves.
-func (s *offsets) expired(now time.Time, retention time.Duration) []keyed {
-	limit := now.Add(-retention).UnixMilli()
+// expired returns the offsets committed longer than retention ago, as far as the clock can be trusted. Groups have no
+// members here, so each offset expires by itself, as KIP-211 has it for clients that assign partitions to themselves.
+func (s *offsets) expired(now time.Time, c clock, retention time.Duration) []keyed {
+	limit := now.Add(-retention)
+	if now.Before(plausible) {
+		return nil
+	}
 	return s.selected(func(group string, o stored) bool {
-		return o.committed < limit && !strings.HasPrefix(group, internalPrefix)
+		at := time.UnixMilli(o.committed)
+		if at.Before(plausible) {
+			at = c.opened
+		}
+		if at.Before(c.stepped) {
+			at = c.stepped
+		}
+		return at.Before(limit) && !strings.HasPrefix(group, internalPrefix)
 	})
 }
 
 // PartitionFor returns which of n partitions of the offsets topic a group belongs to: the absolute value of Java's hash of
-// its name, modulo n, as in Kafka.
+// its name, modulo n, as in Kafka. The one value whose absolute is none counts as 0.
 func PartitionFor(group string, n int) int32 {
 	var h int32
 	for _, unit := range utf16.Encode([]rune(group)) { // as a Java String has it
 		h = 31*h + int32(unit)
 	}
-	return (h & 0x7fffffff) % int32(n) //nolint:gosec // n is a number of partitions
+	if h == math.MinInt32 {
+		h = 0
+	}
+	return max(h, -h) % int32(n) //nolint:gosec // n is a number of partitions
 }
