@@ -86,6 +86,7 @@ func describedTopic(st *meta.State, t *meta.Topic, from, to int) kmsg.DescribeTo
 		rp.Partition = int32(i) //nolint:gosec // meta bounds the number of partitions
 		rp.LeaderID, rp.LeaderEpoch = p.Leader, p.LeaderEpoch
 		rp.Replicas, rp.ISR, rp.OfflineReplicas = p.Replicas, p.ISR, offline(st, p)
+		rp.EligibleLeaderReplicas, rp.LastKnownELR = []int32{}, []int32{} // none, not null: the Java client fails on null
 		if p.Leader < 0 {
 			rp.ErrorCode = int16(codeLeaderNotAvailable)
 		}

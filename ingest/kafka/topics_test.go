@@ -361,6 +361,18 @@ func TestDescribeTopicPartitionsGoesPageByPage(t *testing.T) {
 	}
 }
 
+// The Java client, and with it kafka-topics, fails on null lists of eligible leader replicas.
+func TestDescribeTopicPartitionsHasEmptyListsAndNotNull(t *testing.T) {
+	r := newRig(t)
+	r.topic("a", 1)
+	req := kmsg.NewPtrDescribeTopicPartitionsRequest()
+	req.ResponsePartitionLimit = 10
+	resp := ask[*kmsg.DescribeTopicPartitionsResponse](r.wire(), req, 0)
+	if p := resp.Topics[0].Partitions[0]; p.EligibleLeaderReplicas == nil || p.LastKnownELR == nil {
+		t.Errorf("%+v", p)
+	}
+}
+
 func TestDescribeClusterTellsTheBrokers(t *testing.T) {
 	r := newRig(t)
 	w := r.wire()
