@@ -118,7 +118,9 @@ func (s *Store) absorb(extra *pendingGroup) error {
 	sortEntries(entries)
 	last := groups[len(groups)-1].seq
 
-	if len(s.activeIndex) > 0 && s.active.Load().bytes.Load()+size+commitOverhead > s.opt.SegmentBytes {
+	active := s.active.Load()
+	full := len(s.activeIndex) > 0 && active.bytes.Load()+size+commitOverhead > s.opt.SegmentBytes
+	if full || active.sealed { // sealed: there was no room for the next segment
 		if err := s.roll(); err != nil {
 			return err
 		}

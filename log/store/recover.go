@@ -200,16 +200,15 @@ func (s *Store) recoverState(summaries map[*segment]*summary) error {
 		s.state = newState()
 	}
 	if s.active.Load() == nil {
-		number, last := s.nextNumber(), uint64(0)
-		if n := len(s.sealed); n > 0 {
-			last = s.sealed[n-1].last
-		}
-		seg, err := createSegment(s.opt.Dir, number, s.mapBytes(), s.opt.Now(), s.state, s.opt.Faults)
+		seg, err := createSegment(s.opt.Dir, s.nextNumber(), s.mapBytes(), s.opt.Now(), s.state, s.opt.Faults)
 		if err != nil {
 			return err
 		}
-		seg.last = last
 		s.active.Store(seg)
+	}
+	if n := len(s.sealed); n > 0 { // nothing may have been committed since the last one was sealed
+		active := s.active.Load()
+		active.last = max(active.last, s.sealed[n-1].last)
 	}
 	for id := range s.state.Partitions {
 		s.logs[id] = &Log{st: s, id: id, active: s.activeIndex[id]}
