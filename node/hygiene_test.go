@@ -90,18 +90,20 @@ func TestLibrariesPanicOnlyOverTheirOwnBugs(t *testing.T) {
 	}
 }
 
-// A sleep in a test is a race with the machine it runs on. Two places may have one: a helper that polls,
-// known by its name, and a bubble of testing/synctest, where time is not real.
-var pollingHelper = regexp.MustCompile(`(?i)^(poll|eventually|wait|until|await|retry|pace)`)
+// A sleep in a test is a race with the machine it runs on. Three places may have one: a helper that polls,
+// known by its name; a loop that does nothing else until its condition changes; and a bubble of
+// testing/synctest, where time is not real.
+var pollingHelper = regexp.MustCompile(`(?i)^(poll|eventually|wait|until|await|retry|pace|stays)`)
 
 func TestTestsSleepOnlyInPollingHelpers(t *testing.T) {
+	makers := bubbleMakers(sources(t))
 	sleeps := 0
 	for _, f := range sources(t) {
 		if !f.test {
 			continue
 		}
 		inspectCalls(f, func(call *ast.CallExpr, fn string) {
-			if isCall(call, "time", "Sleep") && !pollingHelper.MatchString(fn) && !inBubble(f, call) {
+			if isCall(call, "time", "Sleep") && !pollingHelper.MatchString(fn) && !inPollingLoop(f, call) && !inBubble(f, call, makers[f.pkg()]) {
 				sleeps++
 				t.Errorf("%s: time.Sleep in %s, which is no polling helper", f.at(call), fn)
 			}
@@ -205,12 +207,43 @@ func isCall(call *ast.CallExpr, pkg, name string) bool {
 	return ok && x.Name == pkg
 }
 
-// inBubble says whether call stands in an argument of synctest.Test.
-func inBubble(f *source, call *ast.CallExpr) bool {
+// bubbleMakers returns, per package, the functions of its tests that run an argument in a bubble: those
+// that call synctest.Test.
+func bubbleMakers(all []*source) map[string][]string {
+	makers := map[string][]string{}
+	for _, f := range all {
+		inspectCalls(f, func(call *ast.CallExpr, fn string) {
+			if f.test && isCall(call, "synctest", "Test") {
+				makers[f.pkg()] = append(makers[f.pkg()], fn)
+			}
+		})
+	}
+	return makers
+}
+
+// inBubble says whether call stands in an argument of synctest.Test or of one of the makers.
+func inBubble(f *source, call *ast.CallExpr, makers []string) bool {
 	found := false
 	ast.Inspect(f.ast, func(n ast.Node) bool {
-		if outer, ok := n.(*ast.CallExpr); ok && isCall(outer, "synctest", "Test") && contains(outer, call.Pos()) {
-			found = true
+		outer, ok := n.(*ast.CallExpr)
+		if !ok || !contains(outer, call.Pos()) {
+			return !found
+		}
+		id, ok := outer.Fun.(*ast.Ident)
+		found = found || isCall(outer, "synctest", "Test") || (ok && slices.Contains(makers, id.Name))
+		return !found
+	})
+	return found
+}
+
+// inPollingLoop says whether call is what a loop does between two looks at something: its post statement,
+// or all of its body under a condition.
+func inPollingLoop(f *source, call *ast.CallExpr) bool {
+	found := false
+	ast.Inspect(f.ast, func(n ast.Node) bool {
+		if loop, ok := n.(*ast.ForStmt); ok {
+			alone := loop.Cond != nil && len(loop.Body.List) == 1
+			found = found || (loop.Post != nil && contains(loop.Post, call.Pos())) || (alone && contains(loop.Body.List[0], call.Pos()))
 		}
 		return !found
 	})

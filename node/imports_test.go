@@ -154,7 +154,8 @@ func TestLinterHoldsTheSameImportTable(t *testing.T) {
 				}
 			}
 		})
-		want = slices.Compact(want)
+		// depguard looks a path up next to its neighbours: an entry below another hides that one.
+		want = slices.CompactFunc(want, func(a, b string) bool { return within(a, b) || within(b, a) })
 		have, ok := got[row]
 		if !ok {
 			t.Errorf(".golangci.yml has no depguard rule for %s", row)
