@@ -282,7 +282,7 @@ func TestOffsetsAreWhatTheNewestCommitSays(t *testing.T) {
 			"commit": func(rt *rapid.T) {
 				name := rapid.SampledFrom([]string{"g", "h", "__i"}).Draw(rt, "group")
 				o := at(rapid.SampledFrom([]string{"a", "b"}).Draw(rt, "topic"), rapid.Int32Range(0, 2).Draw(rt, "partition"), rapid.Int64Range(0, 99).Draw(rt, "offset"))
-				if err := g.Commit(context.Background(), name, -1, []Offset{o}); err != nil {
+				if err := g.Commit(t.Context(), name, -1, []Offset{o}); err != nil {
 					rt.Fatal(err)
 				}
 				if want[name] == nil {
@@ -291,7 +291,7 @@ func TestOffsetsAreWhatTheNewestCommitSays(t *testing.T) {
 				want[name][o.TopicPartition] = o
 			},
 			"drop": func(rt *rapid.T) {
-				if err := g.DropTopic(context.Background(), "a"); err != nil {
+				if err := g.DropTopic(t.Context(), "a"); err != nil {
 					rt.Fatal(err)
 				}
 				for _, m := range want {

@@ -207,5 +207,5 @@ func PartitionFor(group string, n int) int32 {
 	if h == math.MinInt32 {
 		h = 0
 	}
-	return max(h, -h) % int32(n) //nolint:gosec // n is a number of partitions
+	return max(h, -h) % int32(n)
 }

@@ -54,7 +54,7 @@ func TestDocumentedKeysAreThere(t *testing.T) {
 		leader.replication.throttled.replicas follower.replication.throttled.replicas
 		message.downconversion.enable message.format.version message.timestamp.difference.max.ms
 		remote.storage.enable local.retention.ms local.retention.bytes`
-	for _, k := range strings.Fields(topic) {
+	for k := range strings.FieldsSeq(topic) {
 		if TopicConfigs.Find(k) == nil {
 			t.Errorf("topic key %s is missing", k)
 		}
@@ -66,7 +66,7 @@ func TestDocumentedKeysAreThere(t *testing.T) {
 		transaction.state.log.replication.factor transaction.max.timeout.ms group.min.session.timeout.ms
 		group.max.session.timeout.ms group.initial.rebalance.delay.ms group.consumer.session.timeout.ms
 		connections.max.reauth.ms fetch.max.bytes socket.request.max.bytes replica.lag.time.max.ms`
-	for _, k := range strings.Fields(broker) {
+	for k := range strings.FieldsSeq(broker) {
 		if BrokerConfigs.Find(k) == nil {
 			t.Errorf("broker key %s is missing", k)
 		}
@@ -97,7 +97,7 @@ func TestValuesAreChecked(t *testing.T) {
 	} {
 		d := TopicConfigs.Find(c.key)
 		value := func(w string) string { return strings.ReplaceAll(w, "_", "") }
-		for _, w := range strings.Fields(c.good) {
+		for w := range strings.FieldsSeq(c.good) {
 			if err := d.Check(value(w)); err != nil {
 				t.Errorf("%s = %q: %v", c.key, value(w), err)
 			}
@@ -105,7 +105,7 @@ func TestValuesAreChecked(t *testing.T) {
 				t.Errorf("%s with blanks: %v", c.key, err)
 			}
 		}
-		for _, w := range strings.Fields(c.wrong) {
+		for w := range strings.FieldsSeq(c.wrong) {
 			var ce *ConfigError
 			if err := d.Check(value(w)); !errors.As(err, &ce) || ce.Key != c.key || !errors.Is(err, ErrInvalidConfig) {
 				t.Errorf("%s = %q: got %v", c.key, value(w), err)

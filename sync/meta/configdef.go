@@ -180,15 +180,12 @@ func someOf(values ...string) func(*ConfigDef, string) error {
 	}
 }
 
-// never allows the default only: the key is reported for the sake of tools, but what it would enable is
-// not there.
-func never(reason string) func(*ConfigDef, string) error {
-	return func(d *ConfigDef, v string) error {
-		if !strings.EqualFold(v, d.Default) {
-			return d.refuse(v, "%s", reason)
-		}
-		return nil
+// never allows the default only: remote storage is reported for the sake of tools, but it is not there.
+func never(d *ConfigDef, v string) error {
+	if !strings.EqualFold(v, d.Default) {
+		return d.refuse(v, "there is no remote storage")
 	}
+	return nil
 }
 
 // throttledReplicas allows "*" or a list of partition:broker.

@@ -181,7 +181,7 @@ func parseCommand(t *testing.T, words []string) Command {
 		return n
 	}
 	ints := func(s string) (out [][]int32) {
-		for _, p := range strings.Split(s, "/") {
+		for p := range strings.SplitSeq(s, "/") {
 			var r []int32
 			for _, id := range splitList(p) {
 				r = append(r, int32(num(id)))

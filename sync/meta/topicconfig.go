@@ -7,10 +7,8 @@ import (
 
 var maxLong = strconv.FormatInt(math.MaxInt64, 10)
 
-const (
-	noTiers = "there is no remote storage"
-	ignored = " Stored and reported only: "
-)
+// ignored is in the documentation of keys that change nothing, followed by the reason.
+const ignored = " Stored and reported only: "
 
 // TopicConfigs describes every key a topic's configuration may have; any other is refused with
 // [ErrInvalidConfig]. Names and defaults are Kafka's.
@@ -92,15 +90,15 @@ var TopicConfigs = newTable([]ConfigDef{
 	{Name: "message.timestamp.difference.max.ms", Type: TypeLong, Default: maxLong, check: atLeast(0),
 		Broker: same("log.message.timestamp.difference.max.ms"),
 		Doc:    "The older form of message.timestamp.before.max.ms and after.max.ms." + ignored + "use those."},
-	{Name: "remote.storage.enable", Type: TypeBoolean, Default: "false", check: never(noTiers),
+	{Name: "remote.storage.enable", Type: TypeBoolean, Default: "false", check: never,
 		Doc: "Whether old records move to remote storage. Always false."},
-	{Name: "remote.log.copy.disable", Type: TypeBoolean, Default: "false", check: never(noTiers),
+	{Name: "remote.log.copy.disable", Type: TypeBoolean, Default: "false", check: never,
 		Doc: "Whether copying to remote storage is suspended. Always false."},
-	{Name: "remote.log.delete.on.disable", Type: TypeBoolean, Default: "false", check: never(noTiers),
+	{Name: "remote.log.delete.on.disable", Type: TypeBoolean, Default: "false", check: never,
 		Doc: "Whether disabling remote storage deletes what is there. Always false."},
-	{Name: "local.retention.ms", Type: TypeLong, Default: "-2", check: never(noTiers), Broker: same("log.local.retention.ms"),
+	{Name: "local.retention.ms", Type: TypeLong, Default: "-2", check: never, Broker: same("log.local.retention.ms"),
 		Doc: "How long records stay local beside remote storage. Always -2: the value of retention.ms."},
-	{Name: "local.retention.bytes", Type: TypeLong, Default: "-2", check: never(noTiers), Broker: same("log.local.retention.bytes"),
+	{Name: "local.retention.bytes", Type: TypeLong, Default: "-2", check: never, Broker: same("log.local.retention.bytes"),
 		Doc: "How much stays local beside remote storage. Always -2: the value of retention.bytes."},
 })
 

@@ -351,7 +351,7 @@ func TestFilesOfALaterVersionAreRefusedAndLeftAlone(t *testing.T) {
 		},
 		"entry": func(t *testing.T, dir string) {
 			inDB(t, dir, func(tx *bolt.Tx) error {
-				b := appendEntry(nil, &raft.Log{Index: 500})
+				b := encodeEntry(&raft.Log{Index: 500})
 				b[0] = 2
 				binary.BigEndian.PutUint32(b[26:], entryCRC(500, b))
 				return tx.Bucket(bucketLog).Put(indexKey(500), b)

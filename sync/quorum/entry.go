@@ -30,14 +30,14 @@ var (
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 )
 
-// newerFormat is what a stored thing of a later version is refused with.
-func newerFormat(what string, version, known int) error {
-	return &meta.NewerError{What: fmt.Sprintf("%s version %d", what, version), Known: fmt.Sprint(known)}
+// newerFormat is what a stored thing of a later version is refused with. All formats are in their first.
+func newerFormat(what string, version int) error {
+	return &meta.NewerError{What: fmt.Sprintf("%s version %d", what, version), Known: "1"}
 }
 
-// appendEntry appends the stored form of l.
-func appendEntry(dst []byte, l *raft.Log) []byte {
-	start := len(dst)
+// encodeEntry returns the stored form of l.
+func encodeEntry(l *raft.Log) []byte {
+	dst := make([]byte, 0, entryHead+len(l.Data)+len(l.Extensions))
 	dst = append(dst, entryVersion, byte(l.Type))
 	dst = binary.BigEndian.AppendUint64(dst, l.Term)
 	var at int64
@@ -50,7 +50,7 @@ func appendEntry(dst []byte, l *raft.Log) []byte {
 	dst = append(dst, 0, 0, 0, 0)
 	dst = append(dst, l.Data...)
 	dst = append(dst, l.Extensions...)
-	binary.BigEndian.PutUint32(dst[start+26:], entryCRC(l.Index, dst[start:]))
+	binary.BigEndian.PutUint32(dst[26:], entryCRC(l.Index, dst))
 	return dst
 }
 
@@ -72,7 +72,7 @@ func decodeEntry(index uint64, b []byte, l *raft.Log) error {
 		return fmt.Errorf("%w %d: CRC mismatch", errEntry, index)
 	}
 	if b[0] > entryVersion {
-		return newerFormat("log entry", int(b[0]), entryVersion)
+		return newerFormat("log entry", int(b[0]))
 	}
 	data, ext := uint64(binary.BigEndian.Uint32(b[18:])), uint64(binary.BigEndian.Uint32(b[22:]))
 	if data+ext != uint64(len(b)-entryHead) || b[0] == 0 {
@@ -120,7 +120,7 @@ func decodeValue(key, b []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%w %.20q: CRC mismatch", errValue, key)
 	}
 	if b[0] > valueVersion {
-		return nil, newerFormat("value", int(b[0]), valueVersion)
+		return nil, newerFormat("value", int(b[0]))
 	}
 	return append([]byte{}, b[valueHead:]...), nil
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/go-hclog"
@@ -60,7 +61,7 @@ func (b *bridge) ImpliedArgs() []any { return b.implied }
 
 func (b *bridge) With(args ...any) hclog.Logger {
 	n := *b
-	n.implied = append(n.implied[:len(n.implied):len(n.implied)], args...)
+	n.implied = append(slices.Clip(n.implied), args...)
 	return &n
 }
 

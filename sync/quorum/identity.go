@@ -42,7 +42,7 @@ func decodeIdentity(b []byte) (identity, error) {
 		return id, fmt.Errorf("%w: %w", errIdentity, err)
 	}
 	if version > identityVersion {
-		return id, newerFormat("identity", version, identityVersion)
+		return id, newerFormat("identity", version)
 	}
 	lines := strings.Split(body, "\n")
 	if len(lines) != 4 || version < 1 {

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
 
 	"github.com/culvert-mq/culvert/log/fsx"
@@ -44,15 +46,13 @@ func shut(t *testing.T, q *Quorum) {
 	}
 }
 
-func propose(t *testing.T, q *Quorum, c meta.Command) meta.Result {
+func propose(t *testing.T, q *Quorum, c meta.Command) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	r, err := q.Propose(ctx, c)
-	if err != nil {
+	if _, err := q.Propose(ctx, c); err != nil {
 		t.Fatalf("%s: %v", meta.CommandName(c), err)
 	}
-	return r
 }
 
 func register(t *testing.T, q *Quorum) {
@@ -379,5 +379,41 @@ func TestTopicIDsAreUUIDs(t *testing.T) {
 			t.Fatalf("id %s", id)
 		}
 		seen[id] = true
+	}
+}
+
+func TestRaftIsHeardAtDebugLevelOnly(t *testing.T) {
+	for level, want := range map[slog.Level]bool{slog.LevelInfo: false, slog.LevelDebug: true} {
+		var out strings.Builder
+		dir := t.TempDir()
+		for range 2 {
+			q := openWith(t, Options{Dir: dir, NodeID: 1, Logger: slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: level}))})
+			register(t, q)
+			shut(t, q)
+		}
+		if got := strings.Contains(out.String(), "raft: "); got != want {
+			t.Errorf("at level %v: %s", level, out.String())
+		}
+		if strings.Contains(out.String(), "!BADKEY") || strings.Contains(out.String(), "hclog") || !want && out.Len() > 0 {
+			t.Errorf("at level %v: %s", level, out.String())
+		}
+	}
+}
+
+func TestProposalsAreCountedByTheirOutcome(t *testing.T) {
+	m := NewMetrics(prometheus.NewRegistry())
+	var full switchable
+	q := openWith(t, Options{Dir: t.TempDir(), NodeID: 1, Logger: quiet(), Metrics: m, Faults: faults{full.hit}})
+	register(t, q)
+	topic := create("a")
+	propose(t, q, topic)
+	propose(t, q, topic)
+	_, _ = q.Propose(t.Context(), create("a"))
+	full.set("quorum.log")
+	_, _ = q.Propose(t.Context(), create("b"))
+	for outcome, want := range map[string]float64{"changed": 1, "unchanged": 1, "refused": 1, "failed": 1} {
+		if got := testutil.ToFloat64(m.proposals.WithLabelValues("create-topic", outcome)); got != want {
+			t.Errorf("%s: %v", outcome, got)
+		}
 	}
 }

@@ -193,7 +193,7 @@ func scanStore(data []byte) (*scanned, error) {
 		case string(bucket) == string(bucketStable):
 			s.values[string(key)] = v
 		case string(key) == string(keyFormat) && string(v) != storeFormat:
-			bad(newerFormat(fmt.Sprintf("raft log (%.40q)", v), 2, 1))
+			bad(newerFormat(fmt.Sprintf("raft log (%.40q)", v), 2))
 		case string(key) == string(keyLast) && len(v) == 8:
 			last = binary.BigEndian.Uint64(v)
 		}
@@ -234,7 +234,7 @@ func readEntry(key, value []byte) (*raft.Log, error) {
 		}
 	case raft.LogNoop, raft.LogBarrier:
 	default:
-		return nil, newerFormat(fmt.Sprintf("log entry %d of type %d", l.Index, l.Type), 2, 1)
+		return nil, newerFormat(fmt.Sprintf("type %d of log entry %d, of", l.Type, l.Index), 2)
 	}
 	return l, nil
 }

@@ -73,7 +73,7 @@ func decodeSnapshot(b []byte) (*snapshot, error) {
 	case v == 0:
 		return bad("version 0")
 	case v > snapshotVersion:
-		return nil, newerFormat("snapshot", int(v), snapshotVersion)
+		return nil, newerFormat("snapshot", int(v))
 	}
 	conf, state := uint64(binary.BigEndian.Uint32(b[40:])), uint64(binary.BigEndian.Uint32(b[44:]))
 	if conf > maxConfiguration || conf+state != uint64(len(b)-snapshotHead) {

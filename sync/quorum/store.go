@@ -180,7 +180,7 @@ func putLogs(tx *bolt.Tx, logs []*raft.Log) error {
 		if len(l.Data)+len(l.Extensions) > maxEntry {
 			return fmt.Errorf("log entry of %d bytes, %d are allowed", len(l.Data)+len(l.Extensions), maxEntry)
 		}
-		if err := b.Put(indexKey(l.Index), appendEntry(nil, l)); err != nil {
+		if err := b.Put(indexKey(l.Index), encodeEntry(l)); err != nil {
 			return err
 		}
 	}
