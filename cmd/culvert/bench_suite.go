@@ -38,7 +38,7 @@ everything works, not how fast it is.`,
 				changed := o
 				changed.Quick()
 				for flag, take := range map[string]func(){
-					"repetitions": func() { o.Repetitions = changed.Repetitions }, "seconds": func() { o.Seconds = changed.Seconds },
+					"repetitions": func() { o.Repetitions = changed.Repetitions }, "span": func() { o.Span = changed.Span },
 					"settle": func() { o.Settle = changed.Settle }, "open-bytes": func() { open = config.Size(changed.OpenBytes) },
 				} {
 					if !cmd.Flags().Changed(flag) {
@@ -78,7 +78,7 @@ everything works, not how fast it is.`,
 	f.BoolVarP(&figuresOnly, "quiet", "q", false, "show no progress")
 	f.StringVar(&o.Dir, "dir", o.Dir, "directory on the disk that is measured")
 	f.IntVar(&o.Repetitions, "repetitions", o.Repetitions, "of everything that is compared; the median counts")
-	f.DurationVar(&o.Seconds, "seconds", o.Seconds, "time of one measurement")
+	f.DurationVar(&o.Span, "span", o.Span, "time of one measurement")
 	f.DurationVar(&o.Settle, "settle", o.Settle, "time before each")
 	f.TextVar(&open, "open-bytes", open, "bytes on disk when the node is killed and opened again")
 	f.StringVar(&o.Mosquitto, "mosquitto", o.Mosquitto, "Mosquitto's program")

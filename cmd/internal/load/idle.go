@@ -44,11 +44,7 @@ func RunIdle(ctx context.Context, o IdleOptions) (*IdleReport, error) {
 		return nil, fmt.Errorf("opening %d connections: %w", o.Connections, err)
 	}
 	r.Seconds = time.Since(start).Seconds()
-	defer func() {
-		for _, c := range conns {
-			_ = c.Disconnect()
-		}
-	}()
+	defer goodbye(conns)
 	select {
 	case <-time.After(o.Settle):
 	case <-ctx.Done():
@@ -59,6 +55,24 @@ func RunIdle(ctx context.Context, o IdleOptions) (*IdleReport, error) {
 	}
 	r.PerConnection = (r.After - r.Before) / int64(o.Connections)
 	return r, nil
+}
+
+// goodbye lets the broker close the connections first: thousands of ports that wait here, as those of a socket do that was
+// closed first, would be in the way of whatever listens next.
+func goodbye(conns []*mqttc.Conn) {
+	deadline := time.Now().Add(5 * time.Second)
+	for _, c := range conns {
+		_ = c.SetDeadline(deadline)
+		_, _ = c.Write(mqttc.AppendEmpty(nil, mqttc.TypeDisconnect))
+	}
+	for _, c := range conns {
+		for {
+			if _, err := c.ReadPacket(); err != nil {
+				break
+			}
+		}
+		c.Close()
+	}
 }
 
 func readRSS(pid int, into *int64) (err error) {
