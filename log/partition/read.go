@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/culvert-mq/culvert/log/record"
@@ -11,13 +12,22 @@ import (
 const decodeLimit = 64 << 20
 
 // Read returns whole batches from the one that holds offset from, about size bytes, at least one; an empty span at the
-// end. Only what is before limit, and durable, is returned. Error: ErrOffsetOutOfRange.
+// end. Only what is before limit, and durable, is returned. Errors: ErrOffsetOutOfRange, ErrGone.
 func (p *Partition) Read(from, limit int64, size int) (*store.Span, error) {
 	start, end := p.start.Load(), p.end.Load()
 	if from < start || from > end {
 		return nil, fmt.Errorf("%w: offset %d of %d to %d", ErrOffsetOutOfRange, from, start, end)
 	}
-	return p.log.Read(from, min(limit, end), size)
+	s, err := p.log.Read(from, min(limit, end), size)
+	return s, dropped(err)
+}
+
+// dropped tells that the partition was deleted in this package's words.
+func dropped(err error) error {
+	if errors.Is(err, store.ErrDropped) {
+		return fmt.Errorf("%w: %w", ErrGone, err)
+	}
+	return err
 }
 
 // OffsetForTime returns the first record with a timestamp at or past ts (ms): its offset, its timestamp and the leader
@@ -26,7 +36,7 @@ func (p *Partition) OffsetForTime(ts int64) (offset, timestamp int64, epoch int3
 	for from := p.start.Load(); from < p.end.Load(); {
 		s, err := p.log.ReadTime(ts, from, p.end.Load())
 		if err != nil {
-			return -1, -1, -1, err
+			return -1, -1, -1, dropped(err)
 		}
 		if len(s.Batches) == 0 {
 			s.Release()

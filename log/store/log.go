@@ -13,6 +13,9 @@ import (
 	"github.com/culvert-mq/culvert/log/record"
 )
 
+// ErrDropped says that the partition of a Log was dropped.
+var ErrDropped = errors.New("partition was dropped from the log")
+
 // errGone says that a segment was dropped between being found and being read; the reader looks again.
 var errGone = errors.New("segment was dropped")
 
@@ -26,6 +29,7 @@ type Log struct {
 	tail   []tailBatch  // guarded by mu: in the journal only, oldest first
 	active []indexEntry // guarded by mu: runs in the active segment
 	sealed []sealedRun  // guarded by mu: oldest first
+	gone   bool         // guarded by mu: dropped
 }
 
 type tailBatch struct {
@@ -64,7 +68,8 @@ func (s *Span) add(b record.Batch) {
 
 // Read returns batches from the one that holds offset from, or the first one behind it, that end at or before limit:
 // as many as fit into about size bytes, but at least one. The span is empty when there is nothing. A sealed segment
-// that proves damaged is set aside, and what follows it is read; damage in the active one is a *DamageError.
+// that proves damaged is set aside, and what follows it is read; damage in the active one is a *DamageError. Error:
+// ErrDropped.
 func (l *Log) Read(from, limit int64, size int) (*Span, error) {
 	for {
 		s, err := l.read(from, limit, size)
@@ -76,6 +81,10 @@ func (l *Log) Read(from, limit int64, size int) (*Span, error) {
 
 func (l *Log) read(from, limit int64, size int) (*Span, error) {
 	l.mu.RLock()
+	if l.gone {
+		l.mu.RUnlock()
+		return nil, ErrDropped
+	}
 	if n := len(l.sealed); n > 0 && from < l.sealed[n-1].Next {
 		run := l.sealed[firstReaching(n, from, func(i int) int64 { return l.sealed[i].Next })]
 		l.mu.RUnlock()
@@ -226,6 +235,10 @@ func (l *Log) readTime(ts, from, limit int64) (*Span, error) {
 // findTime returns the base offset of the first run with a timestamp at or past ts, -1 if there is none.
 func (l *Log) findTime(ts, from int64) (int64, error) {
 	l.mu.RLock()
+	if l.gone {
+		l.mu.RUnlock()
+		return -1, ErrDropped
+	}
 	sealed := slices.Clone(l.sealed)
 	base := int64(-1)
 	for _, e := range l.active {
@@ -350,6 +363,13 @@ func (l *Log) sealActive(seg *segment, run runSummary) {
 	defer l.mu.Unlock()
 	l.sealed = append(l.sealed, sealedRun{run, seg})
 	l.active = nil
+}
+
+// drop ends the partition: what is in segments may go at any time from now on.
+func (l *Log) drop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.gone, l.tail, l.active, l.sealed = true, nil, nil, nil
 }
 
 // forget drops the partition's run in a sealed segment that goes out of service, and returns it.

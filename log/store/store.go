@@ -265,6 +265,9 @@ func (s *Store) DropPartitions(ids ...uint32) error {
 	}
 	s.logsMu.Lock()
 	for _, id := range ids {
+		if l := s.logs[id]; l != nil {
+			l.drop()
+		}
 		delete(s.logs, id)
 	}
 	s.logsMu.Unlock()
