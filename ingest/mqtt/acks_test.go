@@ -89,9 +89,7 @@ func TestFailedCommitIsNotAcknowledged(t *testing.T) {
 	commits[1].complete(errors.New("the disk is broken"))
 	c.expectClosed()
 	other.expectClosed()
-	if !strings.Contains(s.logged.String(), "the disk is broken") {
-		t.Error("the reason is not logged")
-	}
+	s.expectLogged("the disk is broken")
 }
 
 func TestRetainedMessageIsAcknowledgedWhenBothRecordsAreDurable(t *testing.T) {
@@ -400,9 +398,8 @@ func TestRefusedMessagesEndTheConnection(t *testing.T) {
 	c = s.connect("a")
 	c.send(publishBytes("t", "x", 1, false, 1))
 	c.expectClosed()
-	if !strings.Contains(s.logged.String(), "no such topic") || !strings.Contains(s.logged.String(), "level with space") {
-		t.Error("the reasons are not logged")
-	}
+	s.expectLogged("no such topic")
+	s.expectLogged("level with space")
 	s.log.setRefuse(nil)
 	if got := s.log.all("mqtt"); len(got) > 0 {
 		t.Error("something was stored")
@@ -466,9 +463,7 @@ func TestQoS2EndsTheConnection(t *testing.T) {
 	c := s.connect("a")
 	c.send([]byte{0x34, 6, 0, 1, 't', 0, 1, 'x'})
 	c.expectClosed()
-	if !strings.Contains(s.logged.String(), "QoS 2 is not served") {
-		t.Error("the reason is not logged")
-	}
+	s.expectLogged("QoS 2 is not served")
 	if got := s.log.all("mqtt"); len(got) > 0 {
 		t.Error("the message was stored")
 	}

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -111,7 +112,7 @@ func startServer(t testing.TB, log *memLog, pipes bool, change ...func(*Config))
 	go func() { served <- srv.Serve(l) }()
 	eventually(t, "the listener", func() bool { return srv.Addr() != nil })
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Second)
 		defer cancel()
 		go func() { // what nobody completed would be waited for
 			for ctx.Err() == nil {
@@ -142,6 +143,12 @@ func startServer(t testing.TB, log *memLog, pipes bool, change ...func(*Config))
 		}
 	})
 	return s
+}
+
+// expectLogged waits for a text in the log.
+func (s *testServer) expectLogged(text string) {
+	s.t.Helper()
+	eventually(s.t, "the log to say "+text, func() bool { return strings.Contains(s.logged.String(), text) })
 }
 
 // pipeListener makes connections with net.Pipe, for tests in a bubble.

@@ -29,6 +29,7 @@ type memLog struct {
 	cutAfter  int          // unless 0, each commit takes so many records
 	fullAfter int          // unless 0, Append answers ErrFull once so many records are there
 	total     int
+	wrap      func(Commit) Commit
 	refuse    error // what Append and Bind answer, nil: they work
 	binds     int
 	arrived   sync.Cond // something was appended, or the log is stopped
@@ -238,6 +239,9 @@ func (a *memAppender) Append(ts int64, value []byte) (Commit, error) {
 	if c.records++; c.records == l.cutAfter {
 		l.closed = append(l.closed, c)
 		l.open = nil
+	}
+	if l.wrap != nil {
+		return l.wrap(c), nil
 	}
 	return c, nil
 }

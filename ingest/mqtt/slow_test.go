@@ -122,9 +122,8 @@ func TestGapIsReported(t *testing.T) {
 	if n := testutil.ToFloat64(s.metrics.Gaps); n != 45 {
 		t.Errorf("%v records missed, want 45", n)
 	}
-	if !strings.Contains(s.logged.String(), "a subscriber misses records") || !strings.Contains(s.logged.String(), "from=5 to=50") {
-		t.Error("the gap is not logged")
-	}
+	s.expectLogged("a subscriber misses records")
+	s.expectLogged("from=5 to=50")
 }
 
 func TestUnreadableRecordsAreAGap(t *testing.T) {

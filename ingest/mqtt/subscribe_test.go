@@ -83,6 +83,22 @@ func TestWildcards(t *testing.T) {
 	}
 }
 
+func TestLongestTopic(t *testing.T) {
+	// [MQTT-4.7.3-3] 65,535 bytes, for a topic and for a filter.
+	s := start(t)
+	long := strings.Repeat("x/y", maxTopicBytes/3)
+	sub := s.connect("sub")
+	sub.subscribe(1, long)
+	pub := s.connect("pub")
+	for range 2 {
+		pub.publish(long, "v", 1, true)
+		sub.expectMessages(long + "=v qos1 retain=false")
+	}
+	late := s.connect("late")
+	late.subscribe(0, long)
+	late.expectMessages(long + "=v qos0 retain=true")
+}
+
 func TestDeliveryQoSIsTheLowerOfBoth(t *testing.T) {
 	// [MQTT-3.8.4-6]; [MQTT-4.3.1-1] QoS 0 without DUP; [MQTT-2.3.1-5] and without identifier.
 	s := start(t)

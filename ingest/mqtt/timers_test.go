@@ -52,9 +52,7 @@ func TestConnectHasToComeInTime(t *testing.T) {
 		c := s.dial()
 		c.send(connectBytes("a", 0)[:10]) // a part of it is not enough
 		between(t, "closed", c.closedAfter(), 3*time.Second, 3*time.Second+2*tickTime)
-		if !strings.Contains(s.logged.String(), "no CONNECT in time") {
-			t.Error("the reason is not logged")
-		}
+		s.expectLogged("no CONNECT in time")
 	})
 }
 
@@ -149,9 +147,7 @@ func TestClientThatTakesNothingIsGivenUp(t *testing.T) {
 		if n := s.Stats().Connections; n != 0 {
 			t.Error("the connection is still there")
 		}
-		if !strings.Contains(s.logged.String(), "takes nothing") {
-			t.Error("the reason is not logged")
-		}
+		s.expectLogged("takes nothing")
 	})
 }
 
@@ -202,9 +198,7 @@ func TestWillThatCannotBeStoredIsCounted(t *testing.T) {
 		c.expect(connackOK)
 		c.nc.Close()
 		synctest.Wait()
-		if !strings.Contains(s.logged.String(), "a will is lost") {
-			t.Error("the loss is not logged")
-		}
+		s.expectLogged("a will is lost")
 	})
 }
 
