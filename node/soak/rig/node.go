@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -81,6 +82,8 @@ func (n *Node) Start(ctx context.Context) error {
 	args := append(append([]string{}, n.Runner...), n.Binary, "run", "--config", n.path("culvert.toml"))
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
+	// What steers the tests, or is set around them, is no setting of this node's.
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "CULVERT_") })
 	n.started = time.Now()
 	if err := cmd.Start(); err != nil {
 		return errors.Join(err, log.Close())
