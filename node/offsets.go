@@ -153,10 +153,10 @@ func (u upstreamPositions) Store(ctx context.Context, positions []upstream.Posit
 func (n *Node) keepOffsets(ctx context.Context) {
 	deleted := make(chan string, 64)
 	stop := n.quorum.Watch(func(old, s *meta.State) {
-		for name := range old.Topics {
-			if s.Topics[name] == nil {
+		for _, c := range meta.Diff(old, s) {
+			if c.Kind == meta.TopicRemoved {
 				select {
-				case deleted <- name:
+				case deleted <- c.Topic:
 				default: // they expire
 				}
 			}

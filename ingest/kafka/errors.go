@@ -52,6 +52,8 @@ var codesByError = []struct {
 	{record.ErrCodec, codeUnsupportedCompressionType},
 	{record.ErrTooLarge, codeMessageTooLarge},
 
+	{group.ErrInvalidGroup, codeInvalidGroupID}, // before meta.ErrInvalidRequest, which it wraps
+
 	{meta.ErrTopicExists, codeTopicAlreadyExists},
 	{meta.ErrUnknownTopic, codeUnknownTopicOrPartition},
 	{meta.ErrUnknownTopicID, codeUnknownTopicID},
@@ -65,6 +67,7 @@ var codesByError = []struct {
 	{meta.ErrUnknownBroker, codeBrokerIDNotRegistered},
 	{meta.ErrClusterID, codeInconsistentClusterID},
 
+	{group.ErrUnknownMember, codeUnknownMemberID}, // before the error that it wraps
 	{group.ErrIllegalGeneration, codeIllegalGeneration},
 
 	{quorum.ErrNotLeader, codeNotController}, // retriable: clients look for the controller
