@@ -90,10 +90,29 @@ func (s *Store) setRefused(err error) {
 	}
 }
 
-// absorb writes all that is pending, and behind it the group extra if there is one, as one commit.
+// absorb writes all that is pending, and behind it the group extra if there is one, as one commit. Errors: ErrFull;
+// ErrFailed, after which it writes nothing any more.
 func (s *Store) absorb(extra *pendingGroup) error {
 	s.absorbMu.Lock()
 	defer s.absorbMu.Unlock()
+	s.mu.Lock()
+	failed := s.refused
+	s.mu.Unlock()
+	if errors.Is(failed, ErrFailed) {
+		return failed
+	}
+	err := s.absorbAll(extra)
+	if err == nil {
+		return nil
+	}
+	if err = s.classify(err); errors.Is(err, ErrFailed) {
+		s.setRefused(err)
+	}
+	return err
+}
+
+// absorbAll does what absorb does. The caller holds absorbMu.
+func (s *Store) absorbAll(extra *pendingGroup) error {
 	s.pendMu.Lock()
 	groups := s.pending[:len(s.pending):len(s.pending)]
 	s.pendMu.Unlock()

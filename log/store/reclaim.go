@@ -33,36 +33,63 @@ func (s *Store) Stats() Stats {
 }
 
 // Reclaim removes the sealed segments that hold nothing any more, rewrites those that hold little, and seals the active
-// one when it is older than SegmentAge. It returns the bytes freed.
+// one when it is older than SegmentAge. It returns the bytes freed. Where one step fails, on a full disk above all, the
+// others are done nevertheless.
 func (s *Store) Reclaim() (freed int64, err error) {
-	if err := s.absorb(nil); err != nil { // start offsets that are in the journal only count as well
-		return 0, err
-	}
+	s.reclaimMu.Lock()
+	defer s.reclaimMu.Unlock()
+	errs := []error{s.absorb(nil)}
 	s.absorbMu.Lock()
-	defer s.absorbMu.Unlock()
 	if len(s.activeIndex) > 0 && s.opt.Now().Sub(s.active.Load().created) >= s.opt.SegmentAge {
 		if err := s.roll(); err != nil {
-			return 0, err
+			errs = append(errs, s.classify(err))
 		}
 	}
+	starts := s.starts()
+	var sparse []*segment
 	for _, seg := range slices.Clone(s.sealed) {
-		live, all := s.liveBytes(seg)
+		live, all := s.liveBytes(seg, starts)
 		switch {
 		case live == 0:
 			freed += seg.bytes.Load()
-			if err := s.drop(seg); err != nil {
-				return freed, err
-			}
+			errs = append(errs, s.drop(seg))
 		case live*100 < all*rewriteBelow:
-			n, err := s.rewrite(seg)
-			if err != nil {
-				return freed, err
-			}
-			freed += n
+			sparse = append(sparse, seg)
 		}
 	}
 	s.measure()
-	return freed, nil
+	s.absorbMu.Unlock()
+	for _, seg := range sparse { // commits go on meanwhile
+		n, err := s.rewrite(seg, starts)
+		if fsx.IsFull(err) {
+			err = s.classify(err)
+		}
+		freed, errs = freed+n, append(errs, err)
+	}
+	return freed, errors.Join(errs...)
+}
+
+// starts returns the start offset of every partition, also those that are in the journal only: they are durable. The
+// caller holds absorbMu.
+func (s *Store) starts() map[uint32]int64 {
+	starts := make(map[uint32]int64, len(s.state.Partitions))
+	for id, p := range s.state.Partitions {
+		starts[id] = p.Start
+	}
+	s.pendMu.Lock()
+	defer s.pendMu.Unlock()
+	for _, g := range s.pending {
+		for _, o := range g.ops {
+			have, ok := starts[o.info.ID]
+			switch {
+			case o.kind == opDrop:
+				delete(starts, o.info.ID)
+			case o.kind == opStart && ok:
+				starts[o.info.ID] = max(have, o.offset)
+			}
+		}
+	}
+	return starts
 }
 
 // Oldest returns what is left, in the oldest sealed segment that has any of it, of the partitions that may is true for:
@@ -71,10 +98,11 @@ func (s *Store) Oldest(may func(id uint32) bool) map[uint32]Run {
 	s.absorbMu.Lock()
 	defer s.absorbMu.Unlock()
 	left := make(map[uint32]Run)
+	starts := s.starts()
 	for _, seg := range s.sealed {
 		for id, r := range s.runsOf(seg) {
-			if p := s.state.Partitions[id]; p != nil && p.Start < r.Next && may(id) {
-				left[id] = Run{max(r.Base, p.Start), r.Next, r.MaxTime, r.Bytes}
+			if start, ok := starts[id]; ok && start < r.Next && may(id) {
+				left[id] = Run{max(r.Base, start), r.Next, r.MaxTime, r.Bytes}
 			}
 		}
 		if len(left) > 0 {
@@ -101,9 +129,9 @@ func (s *Store) runsOf(seg *segment) map[uint32]runSummary {
 	return runs
 }
 
-func (s *Store) liveBytes(seg *segment) (live, all int64) {
+func (s *Store) liveBytes(seg *segment, starts map[uint32]int64) (live, all int64) {
 	for id, r := range s.runsOf(seg) {
-		if p := s.state.Partitions[id]; p != nil && p.Start < r.Next {
+		if start, ok := starts[id]; ok && start < r.Next {
 			live += r.Bytes
 		}
 	}
@@ -127,7 +155,7 @@ func (s *Store) drop(seg *segment) error {
 
 // rewrite replaces a sealed segment by one that holds only the runs that are still there. The new file is written
 // beside and renamed over; readers that have begun keep the old one.
-func (s *Store) rewrite(seg *segment) (freed int64, err error) {
+func (s *Store) rewrite(seg *segment, starts map[uint32]int64) (freed int64, err error) {
 	if err := fsx.Check(s.opt.Faults, "segment.rewrite", seg.path); err != nil {
 		return 0, err
 	}
@@ -141,11 +169,17 @@ func (s *Store) rewrite(seg *segment) (freed int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	index, err := s.copyLive(seg, db)
+	index, err := s.copyLive(seg, db, starts)
 	if err == nil {
 		err = db.Sync()
 	}
-	if err = errors.Join(err, db.Close()); err == nil {
+	err = errors.Join(err, db.Close())
+	s.absorbMu.Lock()
+	defer s.absorbMu.Unlock()
+	if err == nil && !slices.Contains(s.sealed, seg) {
+		return 0, os.Remove(tmp) // a reader has found it damaged
+	}
+	if err == nil {
 		err = os.Rename(tmp, seg.path)
 	}
 	if err == nil {
@@ -171,12 +205,13 @@ func (s *Store) rewrite(seg *segment) (freed int64, err error) {
 		}
 	}
 	seg.detach()
+	s.measure()
 	s.log.Debug("segment rewritten", "segment", seg.number, "before", seg.bytes.Load(), "after", next.bytes.Load())
 	return seg.bytes.Load() - next.bytes.Load(), nil
 }
 
 // copyLive copies a segment's header, operations and live batches, and seals the copy.
-func (s *Store) copyLive(seg *segment, db *bolt.DB) (map[uint32][]indexEntry, error) {
+func (s *Store) copyLive(seg *segment, db *bolt.DB, starts map[uint32]int64) (map[uint32][]indexEntry, error) {
 	index := make(map[uint32][]indexEntry)
 	from, err := seg.begin()
 	if err != nil {
@@ -197,8 +232,8 @@ func (s *Store) copyLive(seg *segment, db *bolt.DB) (map[uint32][]indexEntry, er
 	to := &segment{path: seg.path, number: seg.number, db: db, faults: s.opt.Faults}
 	err = seg.scan(func(seq uint64, ops []op, entries []Entry) error {
 		live := slices.DeleteFunc(entries, func(e Entry) bool {
-			p := s.state.Partitions[e.Partition]
-			return p == nil || e.Batch.NextOffset() <= p.Start
+			start, ok := starts[e.Partition]
+			return !ok || e.Batch.NextOffset() <= start
 		})
 		if len(live) == 0 && len(ops) == 0 {
 			return nil

@@ -106,6 +106,8 @@ type Store struct {
 	absorbNow    chan struct{}  // capacity 1
 	absorbSoon   chan struct{}  // capacity 1: something is pending
 
+	reclaimMu sync.Mutex // held by Reclaim, taken before absorbMu
+
 	absorbMu    sync.Mutex
 	state       *State                  // guarded by absorbMu: as of the newest commit to a segment
 	activeIndex map[uint32][]indexEntry // guarded by absorbMu: of the active segment
@@ -201,10 +203,13 @@ func (s *Store) Refused() error {
 	return s.takes()
 }
 
+// submit adds operations to the open group. A full device takes those that give room: they fit into the journal, which
+// has its blocks already.
 func (s *Store) submit(ops ...op) (*Group, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.takes(); err != nil {
+	frees := !slices.ContainsFunc(ops, func(o op) bool { return o.kind == opCreate })
+	if err := s.takes(); err != nil && !(frees && errors.Is(err, ErrFull)) {
 		return nil, err
 	}
 	g := s.open
@@ -413,7 +418,7 @@ func (s *Store) write(g *Group, entries []Entry, size int64) error {
 	seq := s.seq + 1
 	if size >= s.opt.DirectBytes {
 		if err := s.absorb(&pendingGroup{seq, g.ops, entries, size}); err != nil {
-			return s.classify(err)
+			return err
 		}
 		s.seq = seq
 		signal(s.absorbSoon) // which looks at free space
@@ -458,7 +463,7 @@ func (s *Store) reserve(seq uint64, n int64) (int64, error) {
 			return off, nil
 		}
 		if err := s.absorb(nil); err != nil {
-			return 0, s.classify(err)
+			return 0, err
 		}
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/culvert-mq/culvert/log/store"
 )
 
 // Metrics count what retention took.
@@ -60,14 +62,14 @@ func (m *Manager) Clean(maxBytes int64) error {
 		m.count(p, reasonRetention, records, bytes)
 	}
 	_, err := m.st.Reclaim()
-	errs = append(errs, err)
-	for maxBytes > 0 && err == nil {
+	for maxBytes > 0 && (err == nil || errors.Is(err, store.ErrFull)) { // a full disk is what this is for
 		st := m.st.Stats()
 		if st.SegmentBytes+st.JournalBytes <= maxBytes {
 			break
 		}
-		var moved bool
-		if moved, err = m.dropOldest(); !moved {
+		moved, e := m.dropOldest()
+		errs = append(errs, e)
+		if !moved {
 			break
 		}
 		_, err = m.st.Reclaim()
@@ -85,6 +87,9 @@ func (m *Manager) dropOldest() (moved bool, err error) {
 	}
 	for id, run := range m.st.Oldest(func(id uint32) bool { return may[id] != nil }) {
 		p := may[id]
+		if p.log.Start() >= run.Next {
+			continue
+		}
 		if err := p.log.AdvanceStart(run.Next); err != nil {
 			return moved, err
 		}

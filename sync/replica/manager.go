@@ -44,8 +44,10 @@ type Manager struct {
 	log      *slog.Logger
 	metrics  *Metrics
 
-	found map[key]*store.PartitionState // Reconcile's: in the log, not yet asked for by the metadata
-	table atomic.Pointer[table]
+	found   map[key]*store.PartitionState // Reconcile's: in the log, not yet asked for by the metadata
+	asked   bool                          // Reconcile's: it has been called
+	leaving []uint32                      // Reconcile's: deleted, but still in the log
+	table   atomic.Pointer[table]
 
 	any  watchers // of every partition's offsets, and of the list
 	list watchers // of the list of partitions alone
@@ -102,25 +104,25 @@ func (m *Manager) Orphans() []Orphan {
 	return all
 }
 
-// DropOrphans removes from the log what no Reconcile has asked for.
+// DropOrphans removes from the log what no Reconcile has asked for. Before the first Reconcile it does nothing.
 func (m *Manager) DropOrphans() error {
-	if len(m.found) == 0 {
+	if len(m.found) == 0 || !m.asked {
 		return nil
 	}
-	ids := make([]uint32, 0, len(m.found))
 	for _, s := range m.found {
-		ids = append(ids, s.ID)
+		m.leaving = append(m.leaving, s.ID)
 		m.log.Info("partition of a deleted topic dropped", "topic", s.Topic, "partition", s.Index)
 	}
 	clear(m.found)
-	return m.st.DropPartitions(ids...)
+	return m.leave()
 }
 
 // SetDefaults changes what topics inherit. It takes effect with the next Reconcile.
 func (m *Manager) SetDefaults(d meta.Defaults) { m.defaults.Store(&d) }
 
 // Reconcile makes the node's partitions what the metadata says. It returns when new ones are durable. It is called from
-// one goroutine, with every state in order.
+// one goroutine, with states in order. After an error, such as a full disk, all that exists is as the metadata says; what
+// could not be made or removed is tried again by the next call, which may be with the same state.
 func (m *Manager) Reconcile(s *meta.State) error {
 	old := m.table.Load()
 	next := &table{byName: make(map[string][]*Partition, len(s.Topics)), byID: make(map[meta.TopicID][]*Partition, len(s.Topics))}
@@ -135,7 +137,7 @@ func (m *Manager) Reconcile(s *meta.State) error {
 	}
 	made, err := m.st.CreatePartitions(missing)
 	if err != nil {
-		return fmt.Errorf("create %d partitions: %w", len(missing), err)
+		err = fmt.Errorf("create %d partitions: %w", len(missing), err)
 	}
 	for _, st := range made {
 		m.found[key{st.TopicID, st.Index}] = st
@@ -150,6 +152,9 @@ func (m *Manager) Reconcile(s *meta.State) error {
 			}
 			k := key{t.ID, int32(i)} //nolint:gosec // meta bounds the number of partitions
 			p := find(old.byID[t.ID], k.index)
+			if p == nil && m.found[k] == nil {
+				continue // it could not be made
+			}
 			if p == nil {
 				p = m.newPartition(t, k, m.found[k])
 				delete(m.found, k)
@@ -165,7 +170,8 @@ func (m *Manager) Reconcile(s *meta.State) error {
 		next.byName[t.Name], next.byID[t.ID] = list, list
 	}
 	m.table.Store(next)
-	return m.drop(old, next)
+	m.asked = true
+	return errors.Join(err, m.drop(old, next))
 }
 
 func (m *Manager) newPartition(t *meta.Topic, k key, st *store.PartitionState) *Partition {
@@ -177,19 +183,27 @@ func (m *Manager) newPartition(t *meta.Topic, k key, st *store.PartitionState) *
 
 // drop closes and removes the partitions of old that are not in next.
 func (m *Manager) drop(old, next *table) error {
-	var ids []uint32
 	for _, p := range old.all {
 		if find(next.byID[p.id], p.index) != p {
 			p.log.Close()
-			ids = append(ids, p.log.ID())
+			m.leaving = append(m.leaving, p.log.ID())
 		}
 	}
 	m.list.wake()
 	m.any.wake()
-	if len(ids) == 0 {
+	return m.leave()
+}
+
+// leave removes from the log what was deleted.
+func (m *Manager) leave() error {
+	if len(m.leaving) == 0 {
 		return nil
 	}
-	return m.st.DropPartitions(ids...)
+	if err := m.st.DropPartitions(m.leaving...); err != nil {
+		return fmt.Errorf("drop %d partitions: %w", len(m.leaving), err)
+	}
+	m.leaving = nil
+	return nil
 }
 
 func find(list []*Partition, index int32) *Partition {
@@ -215,7 +229,7 @@ func lookup(list []*Partition, ok bool, index int32) (*Partition, error) {
 	if !ok || index < 0 || int(index) >= len(list) {
 		return nil, ErrUnknownTopicOrPartition
 	}
-	if list[index] == nil {
+	if list[index] == nil { // another node leads it, or there was no room yet to make it
 		return nil, ErrNotLeader
 	}
 	return list[index], nil
