@@ -45,7 +45,7 @@ func OpenRecording(path string, l Layout) (*Recording, error) {
 	}
 	r := &Recording{table: t, layout: l, clock: clock}
 	if err := r.readHeader(); err != nil {
-		t.close()
+		_ = t.close()
 		return nil, err
 	}
 	return r, nil

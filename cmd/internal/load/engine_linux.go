@@ -166,6 +166,9 @@ func (e *engine) run(ctx context.Context) {
 		now := e.clock.now()
 		if !stopped && now >= e.stopAt {
 			stopped = true
+			if e.schedule.every > 0 {
+				e.release(now) // what should have been sent by now is sent, and measured, however late
+			}
 			for _, l := range e.links {
 				l.flow.stop()
 				e.send(l, now)

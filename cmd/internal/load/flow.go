@@ -43,13 +43,18 @@ type flow struct {
 // meter takes measurements between two times. Several flows of one thread share it.
 type meter struct {
 	from, to  int64 // nanoseconds of the run's clock; outside of them nothing counts
+	paced     bool  // what counts is when a message should have been sent, not when it was acknowledged
 	latencies *hdrhistogram.Histogram
 	acked     int64 // messages acknowledged within the time
 	misorder  int64 // acknowledgements ahead of their turn
 }
 
 func (m *meter) record(now, since, n int64) {
-	if now < m.from || now >= m.to {
+	at := now
+	if m.paced {
+		at = since // else the slowest, those that come in after the end, would be left out
+	}
+	if at < m.from || at >= m.to {
 		return
 	}
 	m.acked += n
@@ -134,8 +139,8 @@ func (f *flow) intended(n, now int64) int64 {
 	return now
 }
 
-// stop lets no further message out.
-func (f *flow) stop() { f.last = min(f.last, f.next) }
+// stop lets no further message out, but those the schedule has released.
+func (f *flow) stop() { f.last = min(f.last, max(f.next, f.allowed)) }
 
 // finish appends the PINGREQ whose answer says that the broker has read everything, once nothing is left to send at QoS 0.
 func (f *flow) finish(dst []byte) []byte {

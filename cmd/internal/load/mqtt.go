@@ -225,7 +225,7 @@ func (r *mqttRun) drive(ctx context.Context) error {
 		stop = r.from + int64(o.Duration)
 	}
 	for i, e := range r.engines {
-		r.meters[i].from, r.meters[i].to = r.from, stop
+		r.meters[i].from, r.meters[i].to, r.meters[i].paced = r.from, stop, o.Rate > 0
 		e.stopAt, e.patience, e.coalesce = stop, int64(o.Patience), int64(o.Coalesce)
 		if o.Rate > 0 {
 			every := max(int64(float64(len(r.engines))*1e9/o.Rate), 1)

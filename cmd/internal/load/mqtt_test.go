@@ -43,8 +43,28 @@ func TestRunMQTTKeepsTheRate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Sent < 990 || r.Sent > 1002 || !r.Ok() {
+	if r.Sent != 1000 || r.Acked != 1000 || r.Latency.Count != 1000 || !r.Ok() {
 		t.Errorf("%d messages sent in half a second at 2000/s: %+v", r.Sent, r)
+	}
+}
+
+func TestRunMQTTMeasuresABrokerThatStallsToTheEnd(t *testing.T) {
+	var n atomic.Int64
+	s := startSink(t, func(int64, mqttc.Message) bool {
+		if n.Add(1) == 100 {
+			<-time.After(500 * time.Millisecond)
+		}
+		return true
+	})
+	o := quickMQTT(s.Addr())
+	o.Connections, o.Window, o.Rate, o.Duration = 1, 1, 1000, 300*time.Millisecond
+	r, err := RunMQTT(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The stall begins about 100 ms into the 300 ms and outlasts them: the messages of the last 200 ms waited 300 to 500 ms.
+	if r.Sent != 300 || r.Latency.Count != 300 || r.Latency.P50 < 250_000 || r.Latency.Max < 450_000 {
+		t.Errorf("%+v, %+v", r, r.Latency)
 	}
 }
 

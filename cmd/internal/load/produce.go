@@ -301,7 +301,8 @@ func (p *producer) write() {
 				time.Sleep(time.Duration(wait))
 			}
 		}
-		if p.clock.now() >= p.until {
+		// With a rate, what should have been sent in time is sent and measured, however late.
+		if since >= p.until {
 			break
 		}
 		if p.acks != 0 {
@@ -388,7 +389,11 @@ func (p *producer) response(b []byte, f inFlight) error {
 func (p *producer) count(now, since int64, r *produceRequest) {
 	p.totalRecords += r.records
 	p.totalBytes += r.bytes
-	if now < p.from || now >= p.until {
+	at := now
+	if p.perRecord > 0 {
+		at = since
+	}
+	if at < p.from || at >= p.until {
 		return
 	}
 	p.records += r.records

@@ -145,7 +145,7 @@ func RunSuite(ctx context.Context, o SuiteOptions) (*SuiteReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	if dir, err = filepath.Abs(dir); err != nil {
 		return nil, err
 	}

@@ -47,7 +47,7 @@ func RunDisk(ctx context.Context, o DiskOptions) (*DiskReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	r := &DiskReport{Dir: o.Dir}
 	if o.Overwrites > 0 {
 		if r.Overwrite, err = overwrites(ctx, filepath.Join(dir, "ring"), o.Overwrites); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -25,7 +26,7 @@ func TestMain(m *testing.M) {
 		case "run":
 			playNode(os.Args[3])
 		case "fail":
-			os.Stderr.WriteString("the disk is on fire\n")
+			fmt.Fprintln(os.Stderr, "the disk is on fire")
 			os.Exit(7)
 		}
 	}
@@ -45,7 +46,7 @@ func playNode(file string) {
 		s := admin.Status{Ready: time.Since(began) > 50*time.Millisecond, NotReady: []string{"waking up"},
 			Listeners: []admin.Listener{{Protocol: "mqtt", Address: "127.0.0.1:11"}, {Protocol: "kafka", Address: "127.0.0.1:22"}}}
 		s.Node.Name = c.Node.Name
-		json.NewEncoder(w).Encode(s)
+		_ = json.NewEncoder(w).Encode(s)
 	}))
 	panic(err)
 }
@@ -105,9 +106,9 @@ func TestStopKillsWhatDoesNotStop(t *testing.T) {
 func TestTailKeepsTheEnd(t *testing.T) {
 	var out tail
 	for range 10_000 {
-		out.Write([]byte("line\n"))
+		fmt.Fprintln(&out, "line")
 	}
-	out.Write([]byte("last\xff"))
+	fmt.Fprint(&out, "last\xff")
 	if s := out.String(); len(s) > tailSize || !strings.HasSuffix(s, "line\nlast?") {
 		t.Errorf("%d bytes, %q", len(s), s[len(s)-20:])
 	}
