@@ -23,10 +23,9 @@ type conn struct {
 	raw *rawConn // nil where there is no file descriptor to read from without waiting (net.Pipe)
 
 	// Of the reader.
-	buf     *buffer // nil while nothing is unread
-	r, w    int     // unread is buf.b[r:w]
-	class   int     // size of buffer that the next read asks for
-	version byte
+	buf     *buffer   // nil while nothing is unread
+	r, w    int       // unread is buf.b[r:w]
+	class   int       // size of buffer that the next read asks for
 	burst   *ackQueue // messages appended since the last push
 	burstAt int64     // time of the burst in ms, 0 before it was asked for
 	credit  credit
@@ -39,7 +38,7 @@ type conn struct {
 
 	keep    alarm        // keepalive and CONNECT timeout
 	active  atomic.Int64 // tick of the last packet
-	stalled atomic.Bool  // the server does not read on purpose: no keepalive
+	stalled atomic.Bool  // packets are being served: no keepalive
 	queued  atomic.Bool  // waits for a worker
 
 	mu       sync.Mutex
@@ -209,44 +208,46 @@ func (c *conn) makeRoom(size int) error {
 	return nil
 }
 
-// consume serves all packets that are complete.
+// consume serves all packets that are complete. It may take long: the log may be slow or full, the client may not take
+// its answers. Meanwhile the client's silence is of the server's making and does not count.
 func (c *conn) consume() error {
 	c.burstAt = 0
-	err := c.packets()
+	c.stalled.Store(true)
+	defer c.stalled.Store(false)
+	seen, err := c.packets()
 	c.push()
 	c.flush()
 	c.countBurst()
 	if err == nil {
 		err = c.outputRoom()
 	}
+	if seen {
+		now := c.srv.wheel.now()
+		c.rests = now-c.active.Swap(now) >= restTicks
+	}
 	return err
 }
 
-// packets is the loop of consume.
-func (c *conn) packets() error {
-	seen := false
+// packets is the loop of consume. seen tells whether there was a whole packet.
+func (c *conn) packets() (seen bool, err error) {
 	for {
 		b := c.buf.b[c.r:c.w]
 		h, ok, err := parseHeader(b)
 		if err != nil {
-			return err
+			return seen, err
 		}
 		size := maxFixedHeader
 		if ok {
 			size = h.size()
 			if err := c.admit(h); err != nil {
-				return err
+				return seen, err
 			}
 		}
 		if !ok || len(b) < size {
-			if seen {
-				now := c.srv.wheel.now()
-				c.rests = now-c.active.Swap(now) >= restTicks
-			}
 			if len(b) == 0 {
-				return nil
+				return seen, nil
 			}
-			return c.makeRoom(size)
+			return seen, c.makeRoom(size)
 		}
 		seen = true
 		c.r += size
@@ -256,7 +257,7 @@ func (c *conn) packets() error {
 			err = c.control(h, b[h.head:size])
 		}
 		if err != nil {
-			return err
+			return seen, err
 		}
 	}
 }
@@ -370,8 +371,6 @@ func (c *conn) wait(timeout time.Duration, ready func() bool) error {
 		defer t.Stop()
 		expired = t.C
 	}
-	c.stalled.Store(true)
-	defer c.resumed()
 	for {
 		c.mu.Lock()
 		if c.reason != nil || ready() {
@@ -391,10 +390,4 @@ func (c *conn) wait(timeout time.Duration, ready func() bool) error {
 			return c.aborted()
 		}
 	}
-}
-
-// resumed ends a stall; the client's silence counts anew from here.
-func (c *conn) resumed() {
-	c.active.Store(c.srv.wheel.now())
-	c.stalled.Store(false)
 }

@@ -39,7 +39,6 @@ func (c *conn) connect(body []byte) error {
 		}
 		c.will = w
 	}
-	c.version = p.version
 	if id == "" {
 		id = c.srv.sessions.newID()
 	}
@@ -117,6 +116,6 @@ func (c *conn) finish(err error) {
 	s.ended(c, err)
 	if c.will != nil && c.ses != nil {
 		s.publishWill(c.will, c.ses.id)
-		c.dropWill()
 	}
+	c.dropWill()
 }

@@ -257,7 +257,7 @@ func (h *hub) deliver(f *feed, r *Record) {
 	if m == nil {
 		m = h.match(topic)
 	}
-	if len(m.to) == 0 || !h.srv.deliverable(topic, r.Value) {
+	if len(m.to) == 0 || !h.srv.deliverableSize(topic, r.Value) {
 		return
 	}
 	h.msg.set(m.topic, r.Value, qos, false)
@@ -274,6 +274,9 @@ func (h *hub) deliver(f *feed, r *Record) {
 func (h *hub) match(topic []byte) *matched {
 	m := &matched{topic: string(topic)}
 	h.marks++
+	if !deliverableTopic(topic) {
+		return h.keep(m)
+	}
 	h.trie.match(m.topic, func(s *session, qos byte) {
 		if s.mark == h.marks {
 			g := &m.to[s.place]
@@ -283,7 +286,12 @@ func (h *hub) match(topic []byte) *matched {
 		s.mark, s.place = h.marks, len(m.to)
 		m.to = append(m.to, grant[*session]{s, qos})
 	})
-	if len(topic) > maxCachedTopic {
+	return h.keep(m)
+}
+
+// keep remembers the result of matching a topic.
+func (h *hub) keep(m *matched) *matched {
+	if len(m.topic) > maxCachedTopic {
 		return m
 	}
 	if len(h.cache) >= maxMatches || h.cached+len(m.to) > maxMatchesInAll {
@@ -342,8 +350,7 @@ func (h *hub) applyOne(r *hubRequest) {
 			}
 			s.put(filter, r.granted[i])
 		}
-		l := s.fallBehind()
-		l.jobs = append(l.jobs, &retainedJob{filters: r.filters, granted: r.granted, after: place{source: -1}})
+		s.fallBehind().addJob(r.filters, r.granted)
 	case typeUnsubscribe:
 		for _, filter := range r.filters {
 			remove(filter)
@@ -359,10 +366,13 @@ func (h *hub) applyOne(r *hubRequest) {
 	h.srv.held.release(freed)
 }
 
+// maxFloors bounds the floors of a session. Filters beyond may be sent what was committed a little before them.
+const maxFloors = 64
+
 // setFloor sees to it that a session that is behind is not sent, for a new filter, what was committed before. The
 // session's mu is held.
 func (h *hub) setFloor(s *session, filter string) {
-	if s.lag == nil || len(s.lag.at) == 0 {
+	if s.lag == nil || len(s.lag.at) == 0 || len(s.lag.floors) >= maxFloors {
 		return
 	}
 	floors := map[Source]int64{}

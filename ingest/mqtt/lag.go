@@ -175,12 +175,42 @@ func (s *Server) skip(src Source, from, next, to int64, err error, client string
 	return next
 }
 
+// addJob has the retained messages of some filters sent.
+func (l *lag) addJob(filters []string, granted []byte) {
+	last := len(l.jobs) - 1
+	if last < 0 || l.jobs[last].started {
+		l.jobs = append(l.jobs, &retainedJob{filters: map[string]byte{}, after: place{source: -1}})
+		last++
+	}
+	for i, filter := range filters {
+		l.jobs[last].filters[filter] = granted[i]
+	}
+}
+
+// start makes a job begin, or go on, without the filters that were unsubscribed meanwhile. The session's mu is held.
+func (s *session) start(job *retainedJob) (first bool) {
+	first = !job.started
+	job.started = true
+	for filter := range job.filters {
+		_, exact := s.exact[filter]
+		if _, wild := s.wild[filter]; !exact && !wild {
+			delete(job.filters, filter)
+		}
+	}
+	return first
+}
+
 // deliverable tells whether a record can be sent as a PUBLISH: records that came over another protocol may have any
 // header and any size.
 func (s *Server) deliverable(topic, payload []byte) bool {
-	if len(topic) > maxTopicBytes || checkTopicName(typePublish, topic) != nil {
-		return false
-	}
+	return deliverableTopic(topic) && s.deliverableSize(topic, payload)
+}
+
+func deliverableTopic(topic []byte) bool {
+	return len(topic) <= maxTopicBytes && checkTopicName(typePublish, topic) == nil
+}
+
+func (s *Server) deliverableSize(topic, payload []byte) bool {
 	if publishSize(view(topic), payload, 1) > s.cfg.MaxPacketBytes {
 		s.metrics.TooLarge.Inc()
 		return false
@@ -191,9 +221,11 @@ func (s *Server) deliverable(topic, payload []byte) bool {
 // sendRetained sends retained messages for one SUBSCRIBE. It tells whether there was room for all it read.
 func (s *session) sendRetained(job *retainedJob) (room bool) {
 	x := s.conn.srv.retained
-	if !job.started {
+	s.mu.Lock()
+	first := s.start(job)
+	s.mu.Unlock()
+	if first {
 		x.follow()
-		job.started = true
 	}
 	list, sources := x.next(job)
 	if len(list) == 0 {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -16,9 +17,10 @@ import (
 // memLog is a Log in memory. Commits are completed by hand (commit, fail) or, after auto, by a goroutine, as fast as
 // possible or with a sync of a file for each.
 type memLog struct {
-	parts  int           // partitions of a new topic
-	forget bool          // keep no records, only their number
-	pause  time.Duration // of a commit, as if a disk took so long
+	parts  int                           // partitions of a new topic
+	forget bool                          // keep no records, only their number
+	block  atomic.Pointer[chan struct{}] // unless nil, Append waits for it to be closed
+	pause  time.Duration                 // of a commit, as if a disk took so long
 
 	mu        sync.Mutex
 	topics    map[string][]*memPartition
@@ -204,6 +206,9 @@ type memAppender struct {
 
 func (a *memAppender) Append(ts int64, value []byte) (Commit, error) {
 	p, l := a.p, a.p.log
+	if block := l.block.Load(); block != nil {
+		<-*block
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.refuse != nil {

@@ -272,11 +272,11 @@ func (n *retainedNode) all(first bool, visit func(*place)) {
 }
 
 // retainedJob is the delivery of retained messages to a session after a SUBSCRIBE: it goes through the places that match
-// in the order in which they are in the log, and keeps no more than where it is.
+// in the order in which they are in the log, and keeps no more than where it is. A session has at most two: one that has
+// started, and one for all filters that came since.
 type retainedJob struct {
-	filters []string
-	granted []byte
-	after   place // the last one dealt with; source -1 at the beginning
+	filters map[string]byte // QoS granted
+	after   place           // the last one dealt with; source -1 at the beginning
 	started bool
 }
 
@@ -289,12 +289,12 @@ func (x *retainedIndex) next(job *retainedJob) ([]found, []Source) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	var out []found
-	for i, filter := range job.filters {
+	for filter, qos := range job.filters {
 		x.root.match(filter, true, func(at *place) {
 			if !less(job.after, *at) {
 				return
 			}
-			out = append(out, found{*at, job.granted[i]})
+			out = append(out, found{*at, qos})
 			if len(out) >= 8*retainedBatch {
 				out = firstPlaces(out)
 			}

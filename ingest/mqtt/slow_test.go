@@ -198,6 +198,53 @@ func TestFilterRemovedWhileBehindEndsThere(t *testing.T) {
 	sub.expectNothing()
 }
 
+func TestRepeatedSubscribesWaitAsOne(t *testing.T) {
+	s := start(t, func(c *Config) { c.MaxOutboundInflight = 1 })
+	pub := s.connect("pub")
+	for i := range 3 {
+		pub.publish(fmt.Sprint("r/", i), "x", 1, true)
+	}
+	sub := s.connect("sub")
+	sub.subscribe(1, "r/+")
+	first := sub.unacked()
+	for range 50 { // the window is full: nothing of these can be sent
+		sub.subscribe(1, "r/+")
+	}
+	sub.send(unsubscribeBytes(2, "none"))
+	sub.expect([]byte{0xb0, 2, 0, 2})
+	ses := s.sessions.byID["sub"]
+	ses.mu.Lock()
+	jobs := len(ses.lag.jobs)
+	ses.mu.Unlock()
+	if jobs > 2 {
+		t.Errorf("%d deliveries of retained messages wait", jobs)
+	}
+	sub.send(puback(first.id))
+	for range 5 { // what is left of the first, and the others as one
+		sub.message()
+	}
+	sub.expectNothing()
+}
+
+func TestUnsubscribeEndsRetainedMessages(t *testing.T) {
+	// [MQTT-3.10.4-2]
+	s := start(t, func(c *Config) { c.MaxOutboundInflight = 1 })
+	pub := s.connect("pub")
+	for i := range 3 {
+		pub.publish(fmt.Sprint("r/", i), "x", 1, true)
+	}
+	sub := s.connect("sub")
+	sub.subscribe(1, "r/+")
+	first := sub.unacked()
+	sub.send(unsubscribeBytes(2, "r/+"))
+	sub.expect([]byte{0xb0, 2, 0, 2})
+	sub.send(puback(first.id))
+	sub.expectNothing()
+	sub.subscribe(0, "live")
+	pub.publish("live", "x", 1, false)
+	sub.expectMessages("live=x qos0 retain=false")
+}
+
 // Subscribers of every speed, over several partitions: each gets every message once, and those of a topic in order.
 func TestSubscribersOfEverySpeed(t *testing.T) {
 	s := startServer(t, newMemLog(), false, func(c *Config) {

@@ -133,6 +133,22 @@ func TestKeepAliveRestsWhileAPublisherIsHeldBack(t *testing.T) {
 	})
 }
 
+func TestKeepAliveRestsWhileTheLogIsSlow(t *testing.T) {
+	bubble(t, func(*Config) {}, func(t *testing.T, s *testServer) {
+		c := s.dial()
+		c.send(connectBytes("a", 2))
+		c.expect(connackOK)
+		block := make(chan struct{})
+		s.log.block.Store(&block)
+		c.send(publishBytes("t", "x", 1, false, 1))
+		time.Sleep(time.Minute)
+		s.log.block.Store(nil)
+		close(block)
+		c.expect(puback(1))
+		c.expectNothing()
+	})
+}
+
 func TestClientThatTakesNothingIsGivenUp(t *testing.T) {
 	bubble(t, func(c *Config) { c.WriteTimeout = 30 * time.Second }, func(t *testing.T, s *testServer) {
 		c := s.dial()

@@ -51,11 +51,13 @@ func (w *workers) next() *conn {
 	c := w.queue[w.head]
 	w.queue[w.head] = nil
 	w.head++
-	if w.head == len(w.queue) {
+	switch {
+	case w.head == len(w.queue):
 		w.queue, w.head = w.queue[:0], 0
-		if cap(w.queue) > 4096 {
-			w.queue = nil
-		}
+	case w.head >= 1024 && w.head > len(w.queue)/2:
+		n := copy(w.queue, w.queue[w.head:])
+		clear(w.queue[n:])
+		w.queue, w.head = w.queue[:n], 0
 	}
 	return c
 }
