@@ -19,7 +19,7 @@ func kcat(t *testing.T, args ...string) tool {
 // createTopic creates a topic with kgo and waits until the broker knows it.
 func createTopic(t *testing.T, name string, partitions int32) {
 	t.Helper()
-	adm := admin(t, native(t))
+	adm := adminOf(t, native(t))
 	if _, err := adm.CreateTopic(t.Context(), partitions, 1, nil, name); err != nil {
 		t.Fatal(err)
 	}

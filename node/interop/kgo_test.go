@@ -27,14 +27,14 @@ func client(t *testing.T, addr string, opts ...kgo.Opt) *kgo.Client {
 	return cl
 }
 
-func admin(t *testing.T, addr string) *kadm.Client { return kadm.NewClient(client(t, addr)) }
+func adminOf(t *testing.T, addr string) *kadm.Client { return kadm.NewClient(client(t, addr)) }
 
 // readAll reads a topic from its start to its end as it is now: per partition, in order.
 func readAll(t *testing.T, addr, name string) map[int32][]*kgo.Record {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	ends, err := admin(t, addr).ListEndOffsets(ctx, name)
+	ends, err := adminOf(t, addr).ListEndOffsets(ctx, name)
 	if err == nil {
 		err = ends.Error()
 	}
@@ -115,7 +115,7 @@ func TestFranzGoProducesAndConsumes(t *testing.T) {
 }
 
 func TestFranzGoAdministersTopics(t *testing.T) {
-	ctx, adm, name := t.Context(), admin(t, native(t)), topic(t)
+	ctx, adm, name := t.Context(), adminOf(t, native(t)), topic(t)
 	week := "604800001"
 	if _, err := adm.CreateTopic(ctx, 2, 1, map[string]*string{"retention.ms": &week}, name); err != nil {
 		t.Fatal(err)
@@ -193,7 +193,7 @@ func TestFranzGoAdministersTopics(t *testing.T) {
 }
 
 func TestFranzGoCommitsOffsetsWithoutAGroup(t *testing.T) {
-	ctx, adm, name := t.Context(), admin(t, native(t)), topic(t)
+	ctx, adm, name := t.Context(), adminOf(t, native(t)), topic(t)
 	createTopic(t, name, 2)
 	group := "group." + name
 	var offsets kadm.Offsets
