@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -63,34 +65,65 @@ func (n *Node) openPartitions(c *config.Config) error {
 	})
 	n.topics = &topics{quorum: n.quorum, replicas: n.replicas}
 	n.topics.setDefaults(defaults)
-	fresh := n.quorum.State().Version <= freshVersion
 	stop := n.quorum.Watch(func(_, s *meta.State) { n.reconcile(s) })
 	n.onClose(func(context.Context) error { stop(); return nil })
-	if !fresh && len(n.quorum.Damage()) == 0 {
-		return n.replicas.DropOrphans()
+	if _, err := os.Stat(n.readoptMark()); err == nil {
+		return n.readopt()
 	}
-	n.readopt()
+	n.dropOrphans()
 	return nil
 }
 
 // freshVersion is that of metadata which hold no more than the cluster's id and this node's registration.
 const freshVersion = 2
 
+// readoptMark is a file that says that the log knows topics which the metadata may have lost. It outlives a crash before
+// all of them are back, so that none passes for deleted then.
+func (n *Node) readoptMark() string { return filepath.Join(n.cfg.Load().Node.DataDir, "readopt") }
+
+// noteLostMetadata leaves the mark where the metadata is new or was damaged, and the log is not empty. It comes before the
+// first change of the metadata.
+func (n *Node) noteLostMetadata(*config.Config) error {
+	if len(n.store.States()) == 0 || n.quorum.State().Version > freshVersion && len(n.quorum.Damage()) == 0 {
+		return nil
+	}
+	return fsx.WriteFile(n.readoptMark(), []byte("Topics of the log are being put back into the metadata.\n"), 0o600)
+}
+
+// dropOrphans removes what was deleted without that reaching the log. What cannot be removed now is by a later reconcile.
+func (n *Node) dropOrphans() {
+	n.reconcileMu.Lock()
+	defer n.reconcileMu.Unlock()
+	if err := n.replicas.DropOrphans(); err != nil {
+		n.outOfStep.Store(true)
+		n.log.Error("partitions of deleted topics cannot be removed", "err", err)
+	}
+}
+
 // readopt puts topics back that are in the log while the metadata does not know them, because it was lost.
-func (n *Node) readopt() {
+func (n *Node) readopt() error {
 	ctx, cancel := context.WithTimeout(context.Background(), proposeTimeout)
 	defer cancel()
-	for _, o := range n.replicas.Orphans() {
+	n.reconcileMu.Lock()
+	orphans := n.replicas.Orphans()
+	n.reconcileMu.Unlock()
+	left := 0
+	for _, o := range orphans {
 		cmd := &meta.CreateTopic{Name: o.Name, ID: o.ID, Partitions: o.Partitions, ReplicationFactor: 1}
 		if meta.InternalTopic(o.Name) {
 			cmd.Configs = map[string]string{"cleanup.policy": "compact"}
 		}
 		if _, err := n.quorum.Propose(ctx, cmd); err != nil {
+			left++
 			n.log.Error("a topic of the log cannot be put back into the metadata; its records stay on disk", "topic", o.Name, "err", err)
 			continue
 		}
 		n.log.Warn("a topic was put back into the metadata with default settings", "topic", o.Name, "partitions", o.Partitions)
 	}
+	if left > 0 {
+		return nil // the next start tries again
+	}
+	return errors.Join(os.Remove(n.readoptMark()), fsx.SyncDir(filepath.Dir(n.readoptMark())))
 }
 
 // reconcile brings the partitions in step with the metadata. Where that fails, a full disk above all, keepReconciled tries

@@ -108,7 +108,7 @@ func New(opt Options) (n *Node, err error) {
 			n = nil
 		}
 	}()
-	for _, build := range []func(*config.Config) error{n.openLog, n.openMetadata, n.listen, n.register, n.openPartitions, n.openGroups, n.buildServers, n.buildUpstream} {
+	for _, build := range []func(*config.Config) error{n.openLog, n.openMetadata, n.noteLostMetadata, n.listen, n.register, n.openPartitions, n.openGroups, n.buildServers, n.buildUpstream} {
 		if err := build(c); err != nil {
 			return n, err
 		}
@@ -254,7 +254,7 @@ func (n *Node) buildServers(c *config.Config) error {
 // Run serves until ctx is done or a part fails, and then stops in order: no new connections, what was received is
 // committed and acknowledged, positions stored, files closed. It takes no longer than node.stop_timeout.
 func (n *Node) Run(ctx context.Context) error {
-	failed := make(chan error, len(n.listeners))
+	failed := make(chan error, len(n.listeners)+1) // one of each: who sends never waits
 	var serving, working sync.WaitGroup
 	for _, l := range n.listeners {
 		serving.Go(func() {

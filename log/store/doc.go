@@ -9,6 +9,6 @@
 //
 // FORMAT.md beside this file holds the bytes.
 //
-// Lock order, outermost first: a Source's own mutex, Store.mu; and independently of these Store.reclaimMu,
-// Store.absorbMu, Store.pendMu, Log.mu, segment.mu. Group.mu is innermost everywhere.
+// Lock order, outermost first: a Source's own mutex, Store.mu; and independently of the former Store.reclaimMu,
+// Store.absorbMu, then one of Store.mu, Store.pendMu, and Log.mu before segment.mu. Group.mu is innermost everywhere.
 package store
