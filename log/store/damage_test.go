@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	bolterrors "go.etcd.io/bbolt/errors"
+	"golang.org/x/sys/unix"
 
 	"github.com/culvert-mq/culvert/log/record"
 )
@@ -267,4 +269,38 @@ func FuzzPages(f *testing.F) {
 		}
 		_ = checkPages(memFile(data), int64(len(data))) // must return
 	})
+}
+
+func TestSegmentThatCannotBeOpenedNowIsNotDamaged(t *testing.T) {
+	for _, c := range []struct {
+		err    error
+		damage bool
+	}{{unix.EMFILE, false}, {unix.ENOMEM, false}, {bolterrors.ErrTimeout, false}, {unix.EIO, true}} {
+		opt := testOptions(t.TempDir())
+		f := &faults{fail: map[string]error{}}
+		opt.Faults = f
+		s := openTest(t, opt)
+		p := newSource(t, s, "p", 0)
+		for range 60 {
+			p.mustAppend(t, 4, 20<<10)
+		}
+		s.absorbMu.Lock()
+		s.sealed[0].unmap()
+		s.absorbMu.Unlock()
+		f.set("segment.open", c.err)
+		sp, err := s.Log(p.id).Read(0, p.durable, 1)
+		if c.damage == (err != nil) {
+			t.Errorf("%v: read returned %v", c.err, err)
+		}
+		if err == nil {
+			sp.Release()
+		}
+		if d := s.Damage(); c.damage != (len(d) > 0) {
+			t.Errorf("%v: set aside %+v", c.err, d)
+		}
+		f.set("segment.open", nil)
+		if !c.damage {
+			verify(t, s, p.id, 0, p.durable)
+		}
+	}
 }

@@ -184,16 +184,19 @@ func (s *Store) recoverState(summaries map[*segment]*summary) error {
 		if err != nil {
 			return err
 		}
-		s.state = state
 		if !seg.sealed {
 			seg.unmap()
-			if err := seg.writable(); err != nil {
+			if err := seg.writable(); s.setAside(seg, nil, err) {
+				s.sealed = s.sealed[:len(s.sealed)-1]
+				continue
+			} else if err != nil {
 				return err
 			}
 			s.sealed = s.sealed[:len(s.sealed)-1]
 			s.activeIndex = index
 			s.active.Store(seg)
 		}
+		s.state = state
 		break
 	}
 	if s.state == nil {

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+	"golang.org/x/sys/unix"
 
 	"github.com/culvert-mq/culvert/log/fsx"
 	"github.com/culvert-mq/culvert/log/record"
@@ -116,19 +118,11 @@ func createSegment(dir string, number uint64, mapped int, now time.Time, state *
 }
 
 // open maps the file; the caller holds mu. The first time, the structure of its pages is checked, because bbolt trusts
-// them. Errors are wrapped in DamageError.
+// them. What is wrong with the file is a DamageError, what is short in the process or the machine is not.
 func (g *segment) open(readOnly bool) error {
 	if !g.checked {
-		f, err := os.Open(g.path)
-		if err != nil {
-			return err
-		}
-		var st os.FileInfo
-		if st, err = f.Stat(); err == nil {
-			err = checkPages(f, st.Size())
-		}
-		if err = errors.Join(err, f.Close()); err != nil {
-			return &DamageError{Segment: g.number, Path: g.path, Err: err}
+		if err := g.check(); err != nil {
+			return g.opening(err)
 		}
 		g.checked = true
 	}
@@ -137,13 +131,42 @@ func (g *segment) open(readOnly bool) error {
 		if readOnly {
 			mapped = 0
 		}
+		if err := fsx.Check(g.faults, "segment.open", g.path); err != nil {
+			return g.opening(err)
+		}
 		db, err := bolt.Open(g.path, 0o600, boltOptions(mapped, readOnly))
 		if err != nil {
-			return &DamageError{Segment: g.number, Path: g.path, Err: err}
+			return g.opening(err)
 		}
 		g.db = db
 		return nil
 	})
+}
+
+// check looks at the file's pages.
+func (g *segment) check() error {
+	f, err := os.Open(g.path)
+	if err != nil {
+		return err
+	}
+	var st os.FileInfo
+	if st, err = f.Stat(); err == nil {
+		err = checkPages(f, st.Size())
+	}
+	return errors.Join(err, f.Close())
+}
+
+// opening turns an error of opening the file into a DamageError, unless it may be gone with the next attempt: descriptors
+// or address space that are used up, rights, another process that holds the file's lock.
+func (g *segment) opening(err error) error {
+	for _, passing := range []error{
+		unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EAGAIN, unix.EINTR, unix.ENOLCK, unix.EACCES, unix.EPERM, bolterrors.ErrTimeout,
+	} {
+		if errors.Is(err, passing) {
+			return fmt.Errorf("segment %s: %w", g.path, err)
+		}
+	}
+	return g.damaged(0, err)
 }
 
 // begin starts a read transaction, which end must finish.
