@@ -74,3 +74,96 @@ func TestNothingIsCommittedToASegmentThatIsSealed(t *testing.T) {
 	verify(t, s, p.id, 0, p.durable)
 	verify(t, reopen(t, opt), p.id, 0, p.durable)
 }
+
+// panics panics at a step, as reading a mapped page does that the device cannot give.
+type panics struct {
+	faults
+	step string
+}
+
+func (p *panics) Before(step, path string) error {
+	if err := p.faults.Before(step, path); err != nil && step == p.step {
+		panic(err)
+	} else {
+		return err
+	}
+}
+
+func TestFaultWhileCommittingFailsTheDeviceNotTheProcess(t *testing.T) {
+	opt := testOptions(t.TempDir())
+	f := &panics{faults{fail: map[string]error{}}, "segment.write"}
+	opt.Faults = f
+	s := openTest(t, opt) // its Close must come back
+	p := newSource(t, s, "p", 0)
+	p.mustAppend(t, 1, 100)
+	f.set("segment.write", unix.EIO)
+	g, err := p.append(4, 20<<10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if <-g.Done(); !errors.Is(g.Err(), ErrFailed) {
+		t.Fatalf("%v, want ErrFailed", g.Err())
+	}
+	f.set("segment.write", nil)
+	if err := s.absorb(nil); !errors.Is(err, ErrFailed) {
+		t.Fatalf("a device that failed was written to: %v", err)
+	}
+	verify(t, s, p.id, 0, p.durable)
+	verify(t, reopen(t, opt), p.id, 0, p.durable)
+}
+
+func TestFullDiskAtAnyStepLosesNothingAndIsRecoveredFrom(t *testing.T) {
+	for _, step := range []string{"segment.commit", "segment.write", "segment.seal", "segment.create", "segment.rewrite", "segment.remove", "store.space"} {
+		t.Run(step, func(t *testing.T) {
+			t.Parallel()
+			opt := testOptions(t.TempDir())
+			opt.MinFreeBytes = 1
+			opt.SegmentBytes = 256 << 10
+			f := &faults{fail: map[string]error{}}
+			opt.Faults = f
+			s := openTest(t, opt)
+			p, q := newSource(t, s, "p", 0), newSource(t, s, "q", 1)
+			failed := 0
+			for i := range 50 {
+				if i%20 == 4 {
+					f.set(step, unix.ENOSPC)
+				}
+				size := []int{100, 3000, 40_000}[i%3]
+				for _, src := range []*source{p, q} {
+					g, err := src.append(1+i%2, size)
+					if err == nil {
+						<-g.Done()
+						err = g.Err()
+					}
+					if err != nil && !errors.Is(err, ErrFull) {
+						t.Fatal(err)
+					}
+					if err != nil {
+						failed++
+					}
+				}
+				if i%20 == 6 {
+					_ = s.SetStart(q.id, max(0, q.durable-3))
+					_, _ = s.Reclaim()
+				}
+				if i%20 == 8 {
+					verify(t, s, p.id, 0, p.durable)
+					f.set(step, nil)
+					waitFor(t, "appends to be taken again", func() bool { return s.absorb(nil) == nil && s.Refused() == nil })
+				}
+				if i%20 == 7 || i%20 == 16 {
+					verify(t, reopen(t, opt), p.id, 0, p.durable)
+				}
+			}
+			t.Logf("%d appends failed", failed)
+			verify(t, s, p.id, 0, p.durable)
+			s2 := reopen(t, opt)
+			verify(t, s2, p.id, 0, p.durable)
+			for _, st := range s2.States() {
+				if want := map[uint32]int64{p.id: p.durable, q.id: q.durable}[st.ID]; st.Next != want {
+					t.Errorf("partition %d ends at %d, want %d", st.ID, st.Next, want)
+				}
+			}
+		})
+	}
+}

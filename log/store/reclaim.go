@@ -169,7 +169,11 @@ func (s *Store) rewrite(seg *segment, starts map[uint32]int64) (freed int64, err
 	if err != nil {
 		return 0, err
 	}
-	index, err := s.copyLive(seg, db, starts)
+	var index map[uint32][]indexEntry
+	err = guard(seg, func() (err error) {
+		index, err = s.copyLive(seg, db, starts)
+		return err
+	})
 	if err == nil {
 		err = db.Sync()
 	}

@@ -192,9 +192,8 @@ func (g *segment) end(tx *bolt.Tx) {
 	_ = tx.Rollback() // of a read transaction: it can only have been finished already
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.refs--; g.refs == 0 && g.removed && g.db != nil {
-		_ = g.db.Close() // the file is gone from its directory
-		g.db = nil
+	if g.refs--; g.removed {
+		g.close()
 	}
 }
 
@@ -202,11 +201,16 @@ func (g *segment) end(tx *bolt.Tx) {
 func (g *segment) unmap() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.close()
+	return g.db == nil
+}
+
+// close closes the database unless somebody reads it. The caller holds mu.
+func (g *segment) close() {
 	if g.refs == 0 && g.db != nil {
 		_ = g.db.Close() // nothing is unwritten
 		g.db = nil
 	}
-	return g.db == nil
 }
 
 // remove deletes the file. Readers that have begun keep what they read.
@@ -233,10 +237,7 @@ func (g *segment) detach() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.removed = true
-	if g.refs == 0 && g.db != nil {
-		_ = g.db.Close() // nothing is unwritten
-		g.db = nil
-	}
+	g.close()
 }
 
 func (g *segment) measure() {
@@ -252,17 +253,51 @@ func itemKey(dst []byte, partition uint32, n int64) []byte {
 	return binary.BigEndian.AppendUint64(dst, uint64(n)) //nolint:gosec // offsets and orders are not negative
 }
 
+// update runs fn in a transaction that writes. An error leaves the segment as it was, except ErrFailed: the commit may be
+// in the file all the same.
+func (g *segment) update(fn func(tx *bolt.Tx) error) (*bolt.Tx, error) {
+	var tx *bolt.Tx
+	before := 0
+	err := guard(g, func() (err error) {
+		if tx, err = g.db.Begin(true); err != nil {
+			return err
+		}
+		before = tx.ID()
+		if err := fn(tx); err != nil {
+			return errors.Join(err, tx.Rollback())
+		}
+		return tx.Commit()
+	})
+	var d *DamageError
+	if errors.As(err, &d) { // a panic; the writer's lock must not stay taken, closing the database waits for it
+		_ = guard(g, tx.Rollback)
+		return nil, fmt.Errorf("%w: %w", ErrFailed, err)
+	}
+	if err != nil {
+		if seen, e := g.newest(); e != nil || seen >= before { // the map shows a meta page that could not be synced
+			return nil, fmt.Errorf("%w: %w", ErrFailed, err)
+		}
+	}
+	return tx, err
+}
+
+// newest returns the number of the newest transaction that a reader sees.
+func (g *segment) newest() (int, error) {
+	tx, err := g.begin()
+	if err != nil {
+		return 0, err
+	}
+	defer g.end(tx)
+	return tx.ID(), nil
+}
+
 // commit writes one bucket, keyed by the sequence of the newest group in it. Entries are sorted by partition and
 // offset. It returns the bytes of the pages written.
 func (g *segment) commit(seq uint64, ops [][]byte, entries []Entry) (int64, error) {
 	if err := fsx.Check(g.faults, "segment.commit", g.path); err != nil {
 		return 0, err
 	}
-	tx, err := g.db.Begin(true)
-	if err != nil {
-		return 0, err
-	}
-	err = func() error {
+	tx, err := g.update(func(tx *bolt.Tx) error {
 		b, err := tx.CreateBucket(seqKey(seq))
 		if err != nil {
 			return err
@@ -281,12 +316,9 @@ func (g *segment) commit(seq uint64, ops [][]byte, entries []Entry) (int64, erro
 				return err
 			}
 		}
-		return nil
-	}()
+		return fsx.Check(g.faults, "segment.write", g.path)
+	})
 	if err != nil {
-		return 0, errors.Join(err, tx.Rollback())
-	}
-	if err := tx.Commit(); err != nil {
 		return 0, fmt.Errorf("segment %s: %w", g.path, err)
 	}
 	stats := tx.Stats()
@@ -300,7 +332,7 @@ func (g *segment) seal(sum summary, index map[uint32][]indexEntry) error {
 	if err := fsx.Check(g.faults, "segment.seal", g.path); err != nil {
 		return err
 	}
-	err := g.db.Update(func(tx *bolt.Tx) error {
+	_, err := g.update(func(tx *bolt.Tx) error {
 		h := tx.Bucket(keyHeader)
 		if h == nil {
 			return fmt.Errorf("segment %s has no header", g.path)
