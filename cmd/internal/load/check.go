@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/culvert-mq/culvert/cmd/internal/load/ledger"
@@ -97,7 +98,7 @@ func startCheck(ctx context.Context, o MQTTOptions, run uint64) (*checker, error
 }
 
 func (c *checker) startNative(ctx context.Context) (err error) {
-	if c.client, err = kgo.NewClient(kgo.SeedBrokers(c.check.Native)); err != nil {
+	if c.client, err = kgo.NewClient(kgo.SeedBrokers(c.check.Native), kgo.MetadataMinAge(100*time.Millisecond)); err != nil {
 		return err
 	}
 	c.admin = kadm.NewClient(c.client)
@@ -194,12 +195,9 @@ func (c *checker) finishSubscription(ctx context.Context, sent int64) error {
 }
 
 func (c *checker) finishNative(ctx context.Context) error {
-	to, err := c.admin.ListEndOffsets(ctx, c.check.Topic)
+	to, err := c.ends(ctx)
 	if err != nil {
 		return err
-	}
-	if err := to.Error(); err != nil {
-		return fmt.Errorf("end offsets of topic %s: %w", c.check.Topic, err)
 	}
 	starts, left := make(map[int32]kgo.Offset), make(map[int32]int64)
 	to.Each(func(o kadm.ListedOffset) {
@@ -238,6 +236,37 @@ func (c *checker) finishNative(ctx context.Context) error {
 		})
 	}
 	return nil
+}
+
+// ends lists the end offsets once they no longer grow: at QoS 0 what was read need not be stored yet.
+func (c *checker) ends(ctx context.Context) (kadm.ListedOffsets, error) {
+	const quiet = 500 * time.Millisecond
+	poll := time.NewTicker(quiet)
+	defer poll.Stop()
+	giveUp := time.Now().Add(c.check.Patience)
+	for before := int64(-1); ; {
+		to, err := c.admin.ListEndOffsets(ctx, c.check.Topic)
+		if err == nil {
+			err = to.Error()
+		}
+		// The topic may have been made by what was published, and the client still remember that it was missing.
+		if err != nil && (!errors.Is(err, kerr.UnknownTopicOrPartition) || time.Now().After(giveUp)) {
+			return nil, fmt.Errorf("end offsets of topic %s: %w", c.check.Topic, err)
+		}
+		if err == nil {
+			total := int64(0)
+			to.Each(func(o kadm.ListedOffset) { total += o.Offset })
+			if total == before {
+				return to, nil
+			}
+			before = total
+		}
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 // close ends what is still open.

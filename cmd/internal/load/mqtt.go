@@ -275,7 +275,9 @@ func (r *mqttRun) report() *MQTTReport {
 	if o.QoS == 0 {
 		rep.Acked = all // the answer to the last PINGREQ stands for all of them
 	} else {
-		end = min(end, r.engines[0].stopAt)
+		if o.Rate == 0 {
+			end = min(end, r.engines[0].stopAt)
+		}
 		latency := newLatency(total)
 		rep.Latency = &latency
 	}

@@ -164,7 +164,10 @@ func reportProduce(o ProduceOptions, producers []*producer, from, until int64, c
 		r.TotalRecords += p.totalRecords
 		r.TotalBytes += p.totalBytes
 		total.Merge(p.latencies)
-		end = max(end, min(p.endedAt, until))
+		if o.Rate == 0 {
+			p.endedAt = min(p.endedAt, until)
+		}
+		end = max(end, p.endedAt)
 		for name, n := range p.errors {
 			if r.Errors == nil {
 				r.Errors = make(map[string]int64)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/culvert-mq/culvert/cmd/internal/load/child"
 	"github.com/culvert-mq/culvert/node/soak/rig"
 )
 
@@ -124,5 +125,28 @@ func TestOwnFailuresAreNoFigures(t *testing.T) {
 	addMQTT(&f, mqttLoad{}, map[string]*MQTTReport{"culvert": good}, &DiskReport{Overwrite: &Latency{P50: 5}})
 	if !slices.Equal(f.All, []float64{3, 2}) {
 		t.Errorf("%+v", f)
+	}
+}
+
+func TestCheckReadsEverythingBackFromARealNode(t *testing.T) {
+	n, err := child.StartNode(t.Context(), child.NodeOptions{Binary: buildCulvert(t), Dir: t.TempDir(), Name: "check"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Kill()
+	for name, c := range map[string]struct {
+		qos   byte
+		check Check
+	}{
+		"QoS 0, consumed":   {0, Check{Native: n.Kafka, Topic: "mqtt"}},
+		"QoS 1, consumed":   {1, Check{Native: n.Kafka, Topic: "mqtt"}},
+		"QoS 1, subscribed": {1, Check{Subscribe: true}},
+	} {
+		o := quickMQTT(n.MQTT)
+		o.QoS, o.Check, o.Count, o.TopicsPerConnection = c.qos, c.check, 20_000, 3
+		r, err := RunMQTT(t.Context(), o)
+		if err != nil || !r.Ok() || r.Check.Received != o.Count || r.Check.Expected != o.Count {
+			t.Errorf("%s: %+v %+v %v", name, r, r.Check, err)
+		}
 	}
 }
