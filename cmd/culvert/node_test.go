@@ -64,7 +64,7 @@ func TestTopicsLiveFromCreationToDeletion(t *testing.T) {
 		t.Errorf("a new node has topics:\n%s", out)
 	}
 	if out := must(t, "", "topic", "create", "telemetry", "plain", "--partitions", "3", "--config", "retention.ms=86400000"); out !=
-		"plain created with 3 partitions\ntelemetry created with 3 partitions\n" {
+		"telemetry created with 3 partitions\nplain created with 3 partitions\n" {
 		t.Errorf("create says %q", out)
 	}
 	for _, c := range []struct {

@@ -103,7 +103,8 @@ settings are those of Kafka's topics, like retention.ms, retention.bytes, max.me
 				return err
 			}
 			var errs []error
-			for _, t := range answers.Sorted() {
+			for _, name := range topics {
+				t := answers[name]
 				switch {
 				case errors.Is(t.Err, kerr.TopicAlreadyExists) && ifMissing:
 					fmt.Fprintf(cmd.OutOrStdout(), "%s exists already\n", t.Topic)

@@ -34,7 +34,7 @@ func BenchmarkFetchFromTheStart(b *testing.B) {
 				}
 				<-last.Done()
 			}
-			time.Sleep(1500 * time.Millisecond) // until all is in the segments
+			waitUntilAbsorbed()
 			w := r.wire()
 			next := make([]int64, partitions)
 			b.ResetTimer()
@@ -224,3 +224,6 @@ func BenchmarkFetchEncode(b *testing.B) {
 		})
 	}
 }
+
+// waitUntilAbsorbed waits longer than anything stays in the journal alone.
+func waitUntilAbsorbed() { time.Sleep(1500 * time.Millisecond) }

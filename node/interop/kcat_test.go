@@ -129,9 +129,9 @@ func TestKcatReadsFromOffsetsAndTimes(t *testing.T) {
 	p := kcat(t, "-P", "-t", name)
 	p.stdin = lines(50, "%d")
 	p.run(t)
-	time.Sleep(50 * time.Millisecond) // what is told apart by its time
+	waitForTheClock() // what is told apart by its time
 	between := time.Now().UnixMilli()
-	time.Sleep(50 * time.Millisecond)
+	waitForTheClock()
 	p.stdin = lines(50, "late %d")
 	p.run(t)
 	for _, c := range []struct {
@@ -246,3 +246,6 @@ func TestKcatIsToldOfTopicsAndPartitionsThatAreNot(t *testing.T) {
 		t.Errorf("a name that is none: %v, %s", err, errOut)
 	}
 }
+
+// waitForTheClock lets the time of day move on.
+func waitForTheClock() { time.Sleep(50 * time.Millisecond) }
