@@ -145,8 +145,11 @@ func TestCheckReadsEverythingBackFromARealNode(t *testing.T) {
 		o := quickMQTT(n.MQTT)
 		o.QoS, o.Check, o.Count, o.TopicsPerConnection = c.qos, c.check, 20_000, 3
 		r, err := RunMQTT(t.Context(), o)
-		if err != nil || !r.Ok() || r.Check.Received != o.Count || r.Check.Expected != o.Count {
-			t.Errorf("%s: %+v %+v %v", name, r, r.Check, err)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if !r.Ok() || r.Check.Received != o.Count || r.Check.Expected != o.Count {
+			t.Errorf("%s: %+v %+v", name, r, r.Check)
 		}
 	}
 }
