@@ -156,7 +156,8 @@ func newTopicDeleteCmd(o *clientOptions) *cobra.Command {
 				return err
 			}
 			var errs []error
-			for _, t := range answers.Sorted() {
+			for _, name := range topics {
+				t := answers[name]
 				switch {
 				case errors.Is(t.Err, kerr.UnknownTopicOrPartition) && ifPresent:
 					fmt.Fprintf(cmd.OutOrStdout(), "%s does not exist\n", t.Topic)
