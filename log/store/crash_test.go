@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
@@ -165,5 +166,30 @@ func TestFullDiskAtAnyStepLosesNothingAndIsRecoveredFrom(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestMoreOperationsThanTheJournalHoldsAreCommitted(t *testing.T) {
+	opt := testOptions(t.TempDir())
+	s := openTest(t, opt)
+	infos := make([]PartitionInfo, opt.JournalBytes/40)
+	for i := range infos {
+		infos[i] = PartitionInfo{Topic: "a topic of many partitions", Index: int32(i)}
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := s.CreatePartitions(infos)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("the committer hangs")
+	}
+	if n := len(reopen(t, opt).States()); n != len(infos) {
+		t.Fatalf("%d of %d partitions", n, len(infos))
 	}
 }

@@ -47,6 +47,9 @@ type Produced struct {
 type Producer struct {
 	Epoch   int16
 	Batches []Produced
+
+	rewound bool  // Rewind took all batches
+	expect  int32 // then the base sequence of the first of them, which must come again first
 }
 
 // PartitionState is all that the log says of a partition beside its records. It is a pure function of the batches and
@@ -65,7 +68,9 @@ func (p *PartitionState) Clone() *PartitionState {
 	c.Epochs = slices.Clone(p.Epochs)
 	c.Producers = make(map[int64]*Producer, len(p.Producers))
 	for id, pr := range p.Producers {
-		c.Producers[id] = &Producer{Epoch: pr.Epoch, Batches: slices.Clone(pr.Batches)}
+		p := *pr
+		p.Batches = slices.Clone(pr.Batches)
+		c.Producers[id] = &p
 	}
 	return &c
 }
@@ -90,6 +95,9 @@ func (p *PartitionState) Check(b record.Batch) (base int64, duplicate bool, err 
 		}
 		return 0, false, nil
 	case len(pr.Batches) == 0:
+		if pr.rewound && b.BaseSequence() != pr.expect {
+			return 0, false, ErrOutOfOrderSequence
+		}
 		return 0, false, nil
 	}
 	for _, d := range pr.Batches {
@@ -107,8 +115,11 @@ func (p *PartitionState) Check(b record.Batch) (base int64, duplicate bool, err 
 	return 0, false, nil
 }
 
-// Apply takes an appended batch into account.
+// Apply takes an appended batch into account. One that is counted already changes nothing.
 func (p *PartitionState) Apply(b record.Batch) {
+	if b.NextOffset() <= p.Next {
+		return
+	}
 	p.Next = max(p.Next, b.NextOffset())
 	p.BeginEpoch(b.LeaderEpoch(), b.BaseOffset())
 	id := b.ProducerID()
@@ -133,6 +144,7 @@ func (p *PartitionState) Apply(b record.Batch) {
 		pr.Batches = slices.Delete(pr.Batches, 0, 1)
 	}
 	pr.Batches = append(pr.Batches, Produced{b.BaseSequence(), b.LastSequence(), b.BaseOffset(), b.NextOffset()})
+	pr.rewound = false
 }
 
 // BeginEpoch notes the offset at which a leader epoch begins, unless that epoch or a later one has begun.
@@ -160,15 +172,21 @@ func (pr *Producer) lastOffset() int64 {
 }
 
 // Rewind forgets what was applied at and past offset next, for batches that did not become durable. What they had
-// pushed out of a producer's window does not come back; a client has at most the window in flight, so it cannot ask.
+// pushed out of a producer's window does not come back; a client has at most the window in flight, so it cannot ask. A
+// producer of which nothing is left must go on with the first batch that was taken from it: those behind it may be on
+// their way already.
 func (p *PartitionState) Rewind(next int64) {
 	p.Next = min(p.Next, next)
 	p.Epochs = slices.DeleteFunc(p.Epochs, func(e EpochStart) bool { return e.Start >= next })
-	for id, pr := range p.Producers {
-		pr.Batches = slices.DeleteFunc(pr.Batches, func(d Produced) bool { return d.BaseOffset >= next })
-		if len(pr.Batches) == 0 {
-			delete(p.Producers, id)
+	for _, pr := range p.Producers {
+		i := slices.IndexFunc(pr.Batches, func(d Produced) bool { return d.BaseOffset >= next })
+		if i < 0 {
+			continue
 		}
+		if i == 0 {
+			pr.rewound, pr.expect = true, pr.Batches[0].BaseSequence
+		}
+		pr.Batches = pr.Batches[:i]
 	}
 }
 

@@ -416,7 +416,8 @@ func (s *Store) fail(g *Group, err error) {
 func (s *Store) write(g *Group, entries []Entry, size int64) error {
 	raw := encodeOps(g.ops)
 	seq := s.seq + 1
-	if size >= s.opt.DirectBytes {
+	n := frameSize(raw, entries)
+	if size >= s.opt.DirectBytes || n > s.journal.size/2 { // the frame of many small things may be as large as the ring
 		if err := s.absorb(&pendingGroup{seq, g.ops, entries, size}); err != nil {
 			return err
 		}
@@ -424,7 +425,6 @@ func (s *Store) write(g *Group, entries []Entry, size int64) error {
 		signal(s.absorbSoon) // which looks at free space
 		return nil
 	}
-	n := frameSize(raw, entries)
 	off, err := s.reserve(seq, n)
 	if err != nil {
 		return err
