@@ -201,7 +201,7 @@ func TestOnePublisherKeepsItsOrder(t *testing.T) {
 			}
 			p, err := pub.packet()
 			if err != nil || !bytes.Equal(p, puback(uint16(i%65535+1))) {
-				acked <- fmt.Errorf("message %d: % x %v", i, p, err)
+				acked <- fmt.Errorf("message %d: % x %w", i, p, err)
 				return
 			}
 		}
@@ -210,8 +210,7 @@ func TestOnePublisherKeepsItsOrder(t *testing.T) {
 	last := map[string]int{}
 	for range n {
 		m := sub.message()
-		var v int
-		fmt.Sscan(m.payload, &v)
+		v := m.number()
 		if before, ok := last[m.topic]; ok && v <= before {
 			t.Fatalf("%s: %d after %d", m.topic, v, before)
 		}
@@ -223,8 +222,7 @@ func TestOnePublisherKeepsItsOrder(t *testing.T) {
 	lastStored := map[string]int{}
 	records := s.log.all("telemetry")
 	for _, r := range records {
-		var v int
-		fmt.Sscan(string(r.Value), &v)
+		v := received{payload: string(r.Value)}.number()
 		if before, ok := lastStored[string(r.Key)]; ok && v != before+topics {
 			t.Fatalf("%s: record %d after %d", r.Key, v, before)
 		}

@@ -3,7 +3,6 @@ package mqtt
 import (
 	"flag"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"runtime/pprof"
@@ -43,10 +42,7 @@ func TestServeByHand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", *serveAddr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := listen(t, *serveAddr)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
 	if *serveProfile != "" {

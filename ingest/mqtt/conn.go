@@ -75,7 +75,7 @@ type burstCounts struct {
 // connection that will probably be idle goes on in a new goroutine, with a stack of 2 KiB.
 func (c *conn) run() (again bool) {
 	err := c.serve()
-	if err == errHandover {
+	if errors.Is(err, errHandover) {
 		return true
 	}
 	c.finish(err)

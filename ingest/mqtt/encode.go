@@ -10,7 +10,7 @@ func appendLength(dst []byte, n int) []byte {
 		dst = append(dst, byte(n)|0x80)
 		n >>= 7
 	}
-	return append(dst, byte(n))
+	return append(dst, byte(n&0x7f))
 }
 
 // appendConnack appends a CONNACK of 3.1.1. Session present is always 0: no session outlives its connection.
@@ -25,14 +25,14 @@ func appendConnack5(dst []byte, reason byte) []byte {
 
 // appendAck appends a packet that holds a packet identifier alone: PUBACK, UNSUBACK.
 func appendAck(dst []byte, kind packetType, id uint16) []byte {
-	return append(dst, byte(kind)<<4, 2, byte(id>>8), byte(id))
+	return binary.BigEndian.AppendUint16(append(dst, byte(kind)<<4, 2), id)
 }
 
 // appendSuback appends a SUBACK with one return code for each filter, in their order.
 func appendSuback(dst []byte, id uint16, codes []byte) []byte {
 	dst = append(dst, byte(typeSuback)<<4)
 	dst = appendLength(dst, 2+len(codes))
-	dst = append(dst, byte(id>>8), byte(id))
+	dst = binary.BigEndian.AppendUint16(dst, id)
 	return append(dst, codes...)
 }
 
@@ -67,7 +67,7 @@ func appendPublish(dst []byte, topic string, payload []byte, qos byte, retain bo
 	}
 	dst = append(dst, first)
 	dst = appendLength(dst, n)
-	dst = append(dst, byte(len(topic)>>8), byte(len(topic)))
+	dst = append(dst, byte(len(topic)>>8&0xff), byte(len(topic)&0xff))
 	dst = append(dst, topic...)
 	idAt = -1
 	if qos > 0 {

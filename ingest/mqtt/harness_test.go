@@ -33,6 +33,16 @@ type testServer struct {
 	logged  *lockedBuffer
 }
 
+// listen opens a listener.
+func listen(t testing.TB, address string) net.Listener {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
 // lockedBuffer keeps what is logged.
 type lockedBuffer struct {
 	mu sync.Mutex
@@ -105,8 +115,8 @@ func startServer(t testing.TB, log *memLog, pipes bool, change ...func(*Config))
 	if pipes {
 		s.network = newPipeListener()
 		l = s.network
-	} else if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-		t.Fatal(err)
+	} else {
+		l = listen(t, "127.0.0.1:0")
 	}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
@@ -195,7 +205,7 @@ func (s *testServer) dial() *client {
 		nc = ours
 	} else {
 		var err error
-		if nc, err = net.Dial("tcp", s.Addr().String()); err != nil {
+		if nc, err = (&net.Dialer{}).DialContext(s.t.Context(), "tcp", s.Addr().String()); err != nil {
 			s.t.Fatal(err)
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"runtime"
 	"strings"
 	"testing"
@@ -154,10 +153,7 @@ func TestPanicCostsOneConnection(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := listen(t, "127.0.0.1:0")
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
 	eventually(t, "the listener", func() bool { return srv.Addr() != nil })
@@ -227,10 +223,7 @@ func TestRandomBytes(t *testing.T) {
 			}
 			b = append(b, p...)
 		}
-		nc, err := net.Dial("tcp", s.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
+		nc := s.dial().nc
 		_, _ = nc.Write(b[:r.IntN(len(b)+1)])
 		if r.IntN(2) == 0 {
 			_ = nc.SetReadDeadline(time.Now().Add(time.Millisecond))
@@ -270,10 +263,7 @@ func TestServeAfterShutdownIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := listen(t, "127.0.0.1:0")
 	if err := s.Serve(l); !errors.Is(err, errServerClosed) {
 		t.Errorf("%v", err)
 	}

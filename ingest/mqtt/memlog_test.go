@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -312,18 +311,20 @@ func (l *memLog) run() {
 				c.complete(err)
 				return
 			}
-			if err := syscall.Fdatasync(int(l.journal.Fd())); err != nil {
+			if err := l.journal.Sync(); err != nil {
 				c.complete(err)
 				return
 			}
 		}
 		if l.pause > 0 {
-			ts := syscall.NsecToTimespec(l.pause.Nanoseconds())
-			_ = syscall.Nanosleep(&ts, nil) // a thread that waits for a disk, not a goroutine that sleeps
+			waitForDisk(l.pause)
 		}
 		c.complete(nil)
 	}
 }
+
+// waitForDisk takes as long as a sync would.
+func waitForDisk(d time.Duration) { time.Sleep(d) }
 
 func (p *memPartition) Topic() string { return p.topic }
 func (p *memPartition) Index() int32  { return p.index }

@@ -59,7 +59,7 @@ func (r *rawConn) read() error {
 func (r *rawConn) tryRead(fd uintptr) bool {
 	b := r.c.space()
 	for {
-		r.n, r.err = syscall.Read(int(fd), b) //nolint:gosec // G115: a file descriptor
+		r.n, r.err = syscall.Read(int(fd), b)
 		if !errors.Is(r.err, syscall.EINTR) {
 			break
 		}
@@ -84,7 +84,7 @@ func (r *rawConn) write(b []byte) (n int, err error) {
 
 func (r *rawConn) tryWrite(fd uintptr) bool {
 	for r.wrote < len(r.out) {
-		n, err := syscall.Write(int(fd), r.out[r.wrote:]) //nolint:gosec // G115: a file descriptor
+		n, err := syscall.Write(int(fd), r.out[r.wrote:])
 		switch {
 		case n > 0:
 			r.wrote += n

@@ -91,7 +91,7 @@ func (x *retainedIndex) follow() {
 		}
 	}
 	for i, src := range sources {
-		x.followSource(int32(i), src) //nolint:gosec // G115: a partition's number
+		x.followSource(int32(i), src)
 	}
 	x.srv.metrics.Retained.Set(float64(x.count.Load()))
 }
@@ -100,10 +100,7 @@ func (x *retainedIndex) follow() {
 func (x *retainedIndex) followSource(i int32, src Source) {
 	for {
 		start, end := src.Bounds()
-		from := x.read[i]
-		if from < start {
-			from = start
-		}
+		from := max(x.read[i], start)
 		if from >= end {
 			x.read[i] = from
 			return

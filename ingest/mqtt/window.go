@@ -16,7 +16,7 @@ const (
 func (w *window) span() int { return int(w.next - w.first) } //nolint:gosec // G115: at most 65,535
 
 // id of a sequence number; never 0 [MQTT-2.3.1-1].
-func (w *window) id(seq uint64) uint16 { return uint16(seq%allIDs) + 1 } //nolint:gosec // G115: modulo
+func (w *window) id(seq uint64) uint16 { return uint16(seq%allIDs) + 1 }
 
 // take returns an identifier that is not in use [MQTT-2.3.1-4]. The caller has seen that span is below 65,535.
 func (w *window) take() uint16 {

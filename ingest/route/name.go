@@ -28,7 +28,7 @@ func checkTopic(name string) string {
 // checkChars says which character of s cannot be in a log topic's name, or "".
 func checkChars(s string) string {
 	for _, c := range s {
-		if c >= 0x80 || !isNameByte(byte(c)) && c != '.' {
+		if !isNameRune(c) && c != '.' {
 			return fmt.Sprintf("%q cannot be in a log topic's name (a-z A-Z 0-9 . _ -)", c)
 		}
 	}

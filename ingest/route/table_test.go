@@ -233,8 +233,7 @@ func FuzzTable(f *testing.F) {
 		routes := []Route{{Filter: filter, Topic: topic, Key: key, Headers: []HeaderTemplate{{Name: "h", Value: header}}}}
 		table, err := New(routes, Route{})
 		if err != nil {
-			var e *Error
-			if !errors.As(err, &e) {
+			if _, ok := errors.AsType[*Error](err); !ok {
 				t.Fatalf("not an *Error: %v", err)
 			}
 			return

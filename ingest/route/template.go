@@ -65,15 +65,15 @@ func checkName(name string) error {
 	if name == "" {
 		return fmt.Errorf("{} has no name")
 	}
-	for _, c := range []byte(name) {
-		if !isNameByte(c) {
+	for _, c := range name {
+		if !isNameRune(c) {
 			return fmt.Errorf("{%s}: a name is made of letters, digits, - and _", name)
 		}
 	}
 	return nil
 }
 
-func isNameByte(c byte) bool {
+func isNameRune(c rune) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_'
 }
 
