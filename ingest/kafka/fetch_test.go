@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -285,14 +286,16 @@ func TestReaderAtTheEndSeesEveryRecordOnce(t *testing.T) {
 	rd := r.client(kgo.ConsumeTopics("t"), kgo.FetchMaxWait(5*time.Second))
 	wr := r.client(kgo.DefaultProduceTopic("t"))
 	const n = 300
-	go func() {
+	var producing sync.WaitGroup
+	defer producing.Wait() // a reader can see a record before its producer is answered
+	producing.Go(func() {
 		for i := range n {
 			if err := wr.ProduceSync(ctx, &kgo.Record{Value: fmt.Append(nil, i)}).FirstErr(); err != nil {
 				t.Errorf("produce: %v", err)
 				return
 			}
 		}
-	}()
+	})
 	seen := map[string]bool{}
 	for len(seen) < n {
 		fs := rd.PollFetches(ctx)
