@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"github.com/culvert-mq/culvert/sync/meta"
@@ -22,6 +23,7 @@ type topics struct {
 	quorum   proposer
 	replicas *replica.Manager
 	defaults atomic.Pointer[meta.Defaults]
+	creating sync.Mutex // many devices lead to the same new topic at once; one proposes it
 }
 
 func (t *topics) setDefaults(d meta.Defaults) { t.defaults.Store(&d) }
@@ -36,27 +38,35 @@ var errNoTopic = errors.New("topic does not exist, and auto_create_topics is off
 func (t *topics) ensure(ctx context.Context, name string, partitions int32, configs map[string]string) (*meta.Topic, error) {
 	topic := t.quorum.State().Topic(name)
 	if topic == nil {
-		b := t.quorum.State().BrokerConfig(t.currentDefaults())
-		if !meta.InternalTopic(name) && !b.AutoCreateTopics {
-			return nil, fmt.Errorf("%s: %w", name, errNoTopic)
-		}
-		if partitions == 0 {
-			partitions = b.NumPartitions
-		}
-		r, err := t.quorum.Propose(ctx, &meta.CreateTopic{Name: name, ID: quorum.NewTopicID(), Partitions: partitions, ReplicationFactor: b.DefaultReplicationFactor, Configs: configs})
-		switch {
-		case errors.Is(err, meta.ErrTopicExists): // another one was first
-			topic = t.quorum.State().Topic(name)
-		case err != nil:
-			return nil, fmt.Errorf("create topic %s: %w", name, err)
-		default:
-			topic = r.Topic
-		}
-		if topic == nil {
-			return nil, fmt.Errorf("create topic %s: %w", name, meta.ErrUnknownTopic)
+		var err error
+		if topic, err = t.create(ctx, name, partitions, configs); err != nil {
+			return nil, err
 		}
 	}
 	return topic, t.await(ctx, topic)
+}
+
+func (t *topics) create(ctx context.Context, name string, partitions int32, configs map[string]string) (*meta.Topic, error) {
+	t.creating.Lock()
+	defer t.creating.Unlock()
+	if topic := t.quorum.State().Topic(name); topic != nil {
+		return topic, nil
+	}
+	b := t.quorum.State().BrokerConfig(t.currentDefaults())
+	if !meta.InternalTopic(name) && !b.AutoCreateTopics {
+		return nil, fmt.Errorf("%s: %w", name, errNoTopic)
+	}
+	if partitions == 0 {
+		partitions = b.NumPartitions
+	}
+	r, err := t.quorum.Propose(ctx, &meta.CreateTopic{Name: name, ID: quorum.NewTopicID(), Partitions: partitions, ReplicationFactor: b.DefaultReplicationFactor, Configs: configs})
+	switch topic := t.quorum.State().Topic(name); {
+	case errors.Is(err, meta.ErrTopicExists) && topic != nil: // a client was first
+		return topic, nil
+	case err != nil:
+		return nil, fmt.Errorf("create topic %s: %w", name, err)
+	}
+	return r.Topic, nil
 }
 
 // await returns when the partitions of a topic that this node leads are there.
