@@ -6,6 +6,8 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/culvert-mq/culvert/node/admin"
 	"github.com/culvert-mq/culvert/node/soak/rig"
 )
 
@@ -110,9 +113,7 @@ func begin(n *rig.Node) error {
 // with returns a configuration with more sections behind those of the rig.
 func with(c rig.Config, sections string) rig.Config {
 	out := rig.Config{}
-	for k, v := range c {
-		out[k] = v
-	}
+	maps.Copy(out, c)
 	out["http"] += "\n" + sections
 	return out
 }
@@ -172,7 +173,8 @@ func native(t *testing.T) string {
 	return *broker
 }
 
-// The Apache Kafka that the tests of the native protocol run against when they are checked themselves.
+// The Apache Kafka that is the centre of tests that do not kill it, and that the tests of the native protocol run
+// against when they are checked themselves.
 var reference struct {
 	once sync.Once
 	k    *kafka
@@ -217,4 +219,47 @@ func topic(t *testing.T) string {
 	topics.n++
 	name := strings.NewReplacer("/", ".", " ", "_", "=", "-").Replace(t.Name())
 	return fmt.Sprintf("%s.%d.%d", name[len("Test"):], os.Getpid(), topics.n)
+}
+
+func TestNodeTellsTheAddressesThatTheSystemGaveIt(t *testing.T) {
+	onlyCulvert(t)
+	n, err := rig.NewNode(t.Context(), culvert(t), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.MQTT, n.Kafka = "127.0.0.1:0", "127.0.0.1:0"
+	if err := n.Write(nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Start(context.WithoutCancel(t.Context())); err != nil { // it is stopped below
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := n.Stop(30 * time.Second); err != nil {
+			t.Error(err)
+		}
+	})
+	addr := map[string]string{}
+	wait(t, 30*time.Second, func() error {
+		s, err := admin.FetchStatus(t.Context(), n.HTTP)
+		if err != nil {
+			return err
+		}
+		if !s.Ready {
+			return fmt.Errorf("not ready: %v", s.NotReady)
+		}
+		for _, l := range s.Listeners {
+			addr[l.Protocol] = l.Address
+		}
+		return nil
+	})
+	host, port, err := net.SplitHostPort(addr["mqtt"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	tool{path: need(t, "mosquitto_pub"), args: []string{"-h", host, "-p", port, "-t", "a/b", "-q", "1", "-m", "1"}}.run(t)
+	out := tool{path: need(t, "kcat"), args: []string{"-b", addr["kafka"], "-C", "-t", "mqtt", "-o", "beginning", "-e", "-q", "-K", " "}}.run(t)
+	if out != "a/b 1\n" {
+		t.Errorf("got %q", out)
+	}
 }

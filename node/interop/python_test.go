@@ -18,7 +18,7 @@ func python(t *testing.T, requirement string) string {
 	t.Helper()
 	if requirement == "kafka-python==2.0.2" {
 		const debian = "/usr/bin/python3" // with the package python3-kafka
-		out, err := exec.Command(debian, "-c", "import kafka; print(kafka.__version__)").Output()
+		out, err := exec.CommandContext(t.Context(), debian, "-c", "import kafka; print(kafka.__version__)").Output()
 		if err == nil && strings.TrimSpace(string(out)) == "2.0.2" {
 			return debian
 		}
@@ -27,7 +27,7 @@ func python(t *testing.T, requirement string) string {
 	var base string
 	for _, name := range []string{"python3.11", "python3"} {
 		if path, err := exec.LookPath(name); err == nil {
-			if exec.Command(path, "-c", "import venv, ensurepip").Run() == nil {
+			if exec.CommandContext(t.Context(), path, "-c", "import venv, ensurepip").Run() == nil {
 				base = path
 				break
 			}

@@ -97,7 +97,7 @@ func (c tool) begin(t *testing.T) *process {
 
 // start starts a tool that somebody else kills.
 func (c tool) start() (*process, error) {
-	p := &process{cmd: exec.Command(c.path, c.args...), out: &logBuffer{}, done: make(chan struct{})}
+	p := &process{cmd: exec.CommandContext(context.Background(), c.path, c.args...), out: &logBuffer{}, done: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), c.env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	// Should this process be killed, it takes the tool along.

@@ -176,8 +176,8 @@ func bytesOf(s string) []byte {
 	return []byte(s)
 }
 
-// append adds one batch and returns its base offset.
-func (p *memPartition) append(codec record.Codec, recs ...rec) int64 {
+// append adds one batch.
+func (p *memPartition) append(codec record.Codec, recs ...rec) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var b record.Builder
@@ -188,7 +188,6 @@ func (p *memPartition) append(codec record.Codec, recs ...rec) int64 {
 	p.batches = append(p.batches, b.Finish(base, 0, codec, nil))
 	p.end = base + int64(len(recs))
 	p.ring()
-	return base
 }
 
 func (p *memPartition) ring() {
@@ -316,7 +315,7 @@ func (r *rig) run(tb testing.TB) (cancel context.CancelFunc) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context())) // stopping is a test's to do
 	r.done = make(chan error, 1)
 	go func(w *Forwarder, done chan<- error) { done <- w.Run(ctx) }(r.w, r.done)
 	return cancel

@@ -200,10 +200,10 @@ func (f *flow) rewind() (freed, again int64) {
 }
 
 // hold makes the flow wait before it is tried again. Called with mu held.
-func (f *flow) hold(cause error, now time.Time, base, most time.Duration) {
+func (f *flow) hold(cause error, now time.Time, most time.Duration) {
 	f.failures++
 	f.mode, f.cause = held, cause
-	f.retryAt = now.Add(backoff(f.failures, base, most))
+	f.retryAt = now.Add(backoff(f.failures, holdBackoff, most))
 }
 
 // flowSet is an ordered list of flows that readers may keep while it changes.

@@ -73,13 +73,13 @@ func TestFlowLosesNothingAndKeepsOrderWhateverFails(t *testing.T) {
 				}
 			}
 		}
-		read := func(count int) bool {
+		read := func(count int) {
 			c, err := d.read(p, f.next, f.skip, 4096, count)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if c == nil || f.mode != running {
-				return false
+				return
 			}
 			for i := range c.items {
 				central[c.items[i].offset] = int32(c.items[i].rec.Key[0]) % 3
@@ -91,7 +91,6 @@ func TestFlowLosesNothingAndKeepsOrderWhateverFails(t *testing.T) {
 			}
 			b.give(held - f.held)
 			m.send(c)
-			return true
 		}
 		answer := func(q int, n int, err error) {
 			for range min(n, len(m.queues[q])) {

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"context"
 	"net"
 	"sync"
 
@@ -18,7 +19,8 @@ func newGate() *gate { return &gate{conns: map[net.Conn]bool{}} }
 
 func (g *gate) option() kfake.Opt {
 	return kfake.ListenFn(func(network, address string) (net.Listener, error) {
-		l, err := net.Listen(network, address)
+		var lc net.ListenConfig
+		l, err := lc.Listen(context.Background(), network, address)
 		if err != nil {
 			return nil, err
 		}

@@ -15,14 +15,12 @@ const maxTopicName = 249
 
 // template turns a topic's name here into its name at the centre.
 type template struct {
-	before, after string // of the first {topic}, the site filled in
-	rest          []string
-	constant      bool // no {topic} at all: every topic goes to one
+	parts []string // what stands around every {topic}, the site filled in
 }
 
 // parseTemplate reads a template with the placeholders {site} and {topic}.
 func parseTemplate(text, site string) (template, error) {
-	var parts []string // between the {topic}s
+	var parts []string
 	var b strings.Builder
 	for rest := text; rest != ""; {
 		i := strings.IndexAny(rest, "{}")
@@ -55,24 +53,17 @@ func parseTemplate(text, site string) (template, error) {
 			return template{}, fmt.Errorf("%w: template %q makes %q, and only letters, digits, '.', '_' and '-' may stand in a name", ErrTopicName, text, p)
 		}
 	}
-	t := template{before: parts[0], constant: len(parts) == 1}
-	if !t.constant {
-		t.after, t.rest = parts[1], parts[2:]
-	} else if err := checkTopic(t.before); err != nil {
-		return template{}, err
+	if len(parts) == 1 { // all topics go to one
+		if err := checkTopic(parts[0]); err != nil {
+			return template{}, err
+		}
 	}
-	return t, nil
+	return template{parts}, nil
 }
 
 // name is the central name of a topic, or an error that is ErrTopicName.
 func (t template) name(topic string) (string, error) {
-	name := t.before
-	if !t.constant {
-		name += topic + t.after
-		for _, r := range t.rest {
-			name += topic + r
-		}
-	}
+	name := strings.Join(t.parts, topic)
 	return name, checkTopic(name)
 }
 

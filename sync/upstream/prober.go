@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -62,14 +63,15 @@ func (w *Forwarder) probeAll(ctx context.Context, f *flow) {
 		w.log.Error("cannot make a producer for records that were refused", "err", err)
 	}
 	if cl != nil {
-		defer cl.Close()
 		// Closing makes an end of waiting for answers.
-		defer context.AfterFunc(ctx, cl.Close)()
+		closing := sync.OnceFunc(cl.Close)
+		defer closing()
+		defer context.AfterFunc(ctx, closing)()
 	}
 	for ; f != nil && ctx.Err() == nil; f = w.nextCheck() {
 		if cl == nil {
 			f.mu.Lock()
-			f.hold(err, time.Now(), holdBackoff, w.cfg.MaxBackoff)
+			f.hold(err, time.Now(), w.cfg.MaxBackoff)
 			f.mu.Unlock()
 			continue
 		}
@@ -98,7 +100,7 @@ func (w *Forwarder) probe(ctx context.Context, cl *kgo.Client, d *decoder, f *fl
 		}
 		if err != nil {
 			f.mu.Lock()
-			f.hold(err, time.Now(), holdBackoff, w.cfg.MaxBackoff)
+			f.hold(err, time.Now(), w.cfg.MaxBackoff)
 			f.mu.Unlock()
 			return
 		}
@@ -158,7 +160,7 @@ func (w *Forwarder) judge(f *flow, c *chunk) bool {
 		f.central.missing(cause)
 	}
 	w.metrics.errors.WithLabelValues(reason(cause)).Inc()
-	f.hold(cause, now, holdBackoff, w.cfg.MaxBackoff)
+	f.hold(cause, now, w.cfg.MaxBackoff)
 	if f.failures == 1 {
 		w.log.Error("the centre refuses a record; its partition waits", "topic", f.id.Topic, "partition", f.id.Index,
 			"central_topic", f.central.name, "err", cause)

@@ -190,7 +190,7 @@ func (w *Forwarder) cannotRead(f *flow, err error) {
 	now := time.Now()
 	f.mu.Lock()
 	if f.mode == running || f.mode == probing {
-		f.hold(err, now, holdBackoff, w.cfg.MaxBackoff)
+		f.hold(err, now, w.cfg.MaxBackoff)
 	}
 	removed, first := f.removed, f.failures == 1
 	f.mu.Unlock()
@@ -254,7 +254,7 @@ func (w *Forwarder) settle(f *flow) {
 			f.probeLimit = 1
 		}
 	default:
-		f.hold(cause, now, holdBackoff, w.cfg.MaxBackoff)
+		f.hold(cause, now, w.cfg.MaxBackoff)
 	}
 	first := f.failures == 1
 	f.mu.Unlock()

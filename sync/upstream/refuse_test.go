@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -86,6 +87,34 @@ func TestRefusedRecordHoldsItsPartitionWhenAskedTo(t *testing.T) {
 	}
 	if s := r.w.Status(); s.Refused != 0 || s.Held != 0 {
 		t.Errorf("%+v", s)
+	}
+}
+
+func TestStoppingDoesNotWaitForTheSearchOfARefusedRecord(t *testing.T) {
+	g := newGate()
+	r := newRig(t, newCentre(t, g.option()))
+	r.cfg.Compression = "none"
+	r.cfg.MaxBackoff = 20 * time.Second
+	p := r.source.topic("air", 1)[0]
+	p.append(record.None, rec{key: "a", value: "0"}, rec{key: "a", value: "poison"}, rec{key: "a", value: "2"})
+	r.refusing("poison", kerr.InvalidRecord)
+	r.centre.ControlKey(kmsg.InitProducerID.Int16(), func(kmsg.Request) (kmsg.Response, error, bool) {
+		if r.w.Status().Partitions[0].State == PartitionChecking { // the search's own producer begins
+			go g.set(true)
+		}
+		return nil, nil, false
+	})
+	r.start()
+	eventually(t, func() string {
+		if s := r.w.Status(); len(s.Partitions) != 1 || s.Partitions[0].State != PartitionChecking || s.State != StateDown {
+			return fmt.Sprintf("%+v", s)
+		}
+		return ""
+	})
+	start := time.Now()
+	r.stop()
+	if d := time.Since(start); d > 10*time.Second {
+		t.Errorf("it took %v", d)
 	}
 }
 
