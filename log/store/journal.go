@@ -1,12 +1,12 @@
 package store
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -115,8 +115,9 @@ func openJournal(dir string, faults fsx.Faults) (*journal, error) {
 }
 
 // replay returns the groups behind absorbed, in order, and reports in gap whether one is missing among them, which no
-// crash can cause: groups are written and synced one after the other.
-func (j *journal) replay(absorbed uint64) (groups []replayed, gap bool, err error) {
+// crash can cause: groups are written and synced one after the other. What cannot be read or understood is left out and
+// told by damage.
+func (j *journal) replay(absorbed uint64) (groups []replayed, gap bool, damage error) {
 	ring := make([]byte, 256<<10)
 	type found struct {
 		seq      uint64
@@ -125,8 +126,8 @@ func (j *journal) replay(absorbed uint64) (groups []replayed, gap bool, err erro
 	var frames []found
 	for off := int64(0); off < j.size; off += int64(len(ring)) {
 		n := min(int64(len(ring)), j.size-off)
-		if _, err := j.f.ReadAt(ring[:n], blockSize+off); err != nil && !errors.Is(err, io.EOF) {
-			return nil, false, fmt.Errorf("%s: %w", j.path, err)
+		if err := j.read(ring[:n], off); err != nil {
+			damage = errors.Join(damage, err)
 		}
 		for b := int64(0); b < n; b += blockSize {
 			seq, length, ok := j.header(ring[b : b+frameHeader])
@@ -135,30 +136,51 @@ func (j *journal) replay(absorbed uint64) (groups []replayed, gap bool, err erro
 			}
 		}
 	}
-	slices.SortFunc(frames, func(a, b found) int {
-		if a.seq < b.seq {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(frames, func(a, b found) int { return cmp.Compare(a.seq, b.seq) })
 	next := absorbed + 1
 	for _, fr := range frames {
 		buf := make([]byte, fr.len)
-		if _, err := j.f.ReadAt(buf, blockSize+fr.off); err != nil {
-			return nil, false, fmt.Errorf("%s: %w", j.path, err)
+		if err := j.read(buf, fr.off); err != nil {
+			damage = errors.Join(damage, err)
 		}
 		if fr.seq < next || crc32.Update(crc32.Checksum(buf[:28], castagnoli), castagnoli, buf[frameHeader:]) != binary.BigEndian.Uint32(buf[28:]) {
 			continue
 		}
-		g := replayed{seq: fr.seq}
-		if g.ops, g.entries, err = decodeItems(buf[frameHeader:]); err != nil {
-			return nil, false, fmt.Errorf("%s: group %d: %w", j.path, fr.seq, err)
+		ops, entries, err := decodeItems(buf[frameHeader:])
+		if err != nil {
+			damage = errors.Join(damage, fmt.Errorf("group %d: %w", fr.seq, err))
+			continue
 		}
 		gap = gap || fr.seq != next
 		next = fr.seq + 1
-		groups = append(groups, g)
+		groups = append(groups, replayed{fr.seq, ops, entries})
 	}
-	return groups, gap, nil
+	return groups, gap, damage
+}
+
+// read fills b from an offset of the ring. Where the device fails it goes block by block, and blocks that cannot be read
+// are zeros.
+func (j *journal) read(b []byte, off int64) error {
+	err := j.readAt(b, off)
+	if err == nil {
+		return nil
+	}
+	for len(b) > 0 {
+		n := min(blockSize, len(b))
+		if j.readAt(b[:n], off) != nil {
+			clear(b[:n])
+		}
+		b, off = b[n:], off+int64(n)
+	}
+	return err
+}
+
+func (j *journal) readAt(b []byte, off int64) error {
+	if err := fsx.Check(j.faults, "journal.read", j.path); err != nil {
+		return err
+	}
+	_, err := j.f.ReadAt(b, blockSize+off)
+	return err
 }
 
 func (j *journal) header(b []byte) (seq uint64, length int64, ok bool) {

@@ -103,6 +103,9 @@ func (s *Store) recover() error {
 	if err := s.recoverJournal(); err != nil {
 		return err
 	}
+	for _, p := range s.state.Partitions {
+		p.Next = max(p.Next, p.Start) // the records up to the start may be lost with a damaged segment, the start not
+	}
 	s.nextID = s.state.NextID
 	s.measure()
 	s.log.Info("log opened", "dir", s.opt.Dir, "segments", len(s.sealed)+1, "partitions", len(s.state.Partitions), "group", s.seq, "took", time.Since(start).Round(time.Millisecond))
@@ -254,30 +257,23 @@ func (s *Store) recoverJournal() error {
 		}
 	default:
 		s.journal = j
-		groups, gap, err := j.replay(s.seq)
-		if err != nil {
-			return err
-		}
+		groups, gap, damage := j.replay(s.seq)
 		if gap {
 			s.log.Error("journal: groups are missing between those that are whole", "after", s.seq)
 		}
 		for _, g := range groups {
-			for _, o := range g.ops {
-				if o.kind == opCreate && s.logs[o.info.ID] == nil {
-					s.logs[o.info.ID] = &Log{st: s, id: o.info.ID}
-				}
-				if o.kind == opDrop {
-					delete(s.logs, o.info.ID)
-				}
-			}
-			s.pending = append(s.pending, pendingGroup{seq: g.seq, ops: g.ops, entries: g.entries})
-			s.seq = g.seq
+			s.replayGroup(g)
 		}
 		if err := s.absorb(nil); err != nil {
 			return err
 		}
-		if j.size == s.opt.JournalBytes {
+		if damage == nil && j.size == s.opt.JournalBytes {
 			return nil
+		}
+		if damage != nil {
+			if err := s.moveAside(j.path, damage, nil); err != nil {
+				return err
+			}
 		}
 		if err := j.f.Close(); err != nil {
 			return err
@@ -285,6 +281,25 @@ func (s *Store) recoverJournal() error {
 	}
 	s.journal, err = createJournal(s.opt.Dir, s.opt.JournalBytes, s.opt.Faults)
 	return err
+}
+
+// replayGroup makes a group of the journal pending. Batches of a partition whose creation was lost with a damaged segment
+// are left out: its id will be given to another one.
+func (s *Store) replayGroup(g replayed) {
+	for _, o := range g.ops {
+		if o.kind == opCreate && s.logs[o.info.ID] == nil {
+			s.logs[o.info.ID] = &Log{st: s, id: o.info.ID}
+		}
+		if o.kind == opDrop {
+			delete(s.logs, o.info.ID)
+		}
+	}
+	entries := slices.DeleteFunc(g.entries, func(e Entry) bool { return s.logs[e.Partition] == nil })
+	if n := len(g.entries) - len(entries); n > 0 {
+		s.log.Warn("journal: batches of unknown partitions are left out", "group", g.seq, "batches", n)
+	}
+	s.pending = append(s.pending, pendingGroup{seq: g.seq, ops: g.ops, entries: entries})
+	s.seq = g.seq
 }
 
 // setAside renames a segment that err says is damaged and reports whether it did.
