@@ -22,6 +22,7 @@ func clientOpts(addr string, more ...kgo.Opt) []kgo.Opt {
 		kgo.RetryBackoffFn(func(int) time.Duration { return 10 * time.Millisecond }),
 		kgo.MetadataMinAge(10 * time.Millisecond),
 		kgo.DialTimeout(2 * time.Second),
+		kgo.AlwaysRetryEOF(), // a node killed between accepting and answering is no wrong configuration
 		kgo.FetchMaxWait(50 * time.Millisecond),
 		kgo.FetchMaxBytes(16 << 20),
 	}, more...)
