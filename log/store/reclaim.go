@@ -208,7 +208,7 @@ func (s *Store) rewrite(seg *segment, starts map[uint32]int64) (freed int64, err
 			l.replace(seg, sealedRun{sum.Partitions[i], next})
 		}
 	}
-	seg.detach()
+	seg.detach(errGone)
 	s.measure()
 	s.log.Debug("segment rewritten", "segment", seg.number, "before", seg.bytes.Load(), "after", next.bytes.Load())
 	return seg.bytes.Load() - next.bytes.Load(), nil

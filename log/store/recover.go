@@ -308,7 +308,7 @@ func (s *Store) setAside(seg *segment, sum *summary, err error) bool {
 	if !errors.As(err, &d) {
 		return false
 	}
-	seg.detach()
+	seg.detach(errGone)
 	lost := make(map[uint32]Run)
 	if sum != nil {
 		for _, r := range sum.Partitions {

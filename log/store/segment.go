@@ -54,7 +54,7 @@ type segment struct {
 	db      *bolt.DB
 	refs    int
 	checked bool
-	removed bool
+	gone    error // why nobody may begin to read it any more: errGone, ErrClosed
 }
 
 func segmentPath(dir string, number uint64) string {
@@ -173,8 +173,8 @@ func (g *segment) opening(err error) error {
 func (g *segment) begin() (tx *bolt.Tx, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.removed {
-		return nil, errGone
+	if g.gone != nil {
+		return nil, g.gone
 	}
 	if g.db == nil {
 		if err := g.open(true); err != nil {
@@ -192,7 +192,7 @@ func (g *segment) end(tx *bolt.Tx) {
 	_ = tx.Rollback() // of a read transaction: it can only have been finished already
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.refs--; g.removed {
+	if g.refs--; g.gone != nil {
 		g.close()
 	}
 }
@@ -218,7 +218,7 @@ func (g *segment) remove() error {
 	if err := fsx.Check(g.faults, "segment.remove", g.path); err != nil {
 		return err
 	}
-	g.detach()
+	g.detach(errGone)
 	if err := os.Remove(g.path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -232,11 +232,12 @@ func (g *segment) writable() error {
 	return g.open(false)
 }
 
-// detach closes the file for good: at once, or when the last reader ends. The next reader gets errGone and looks again.
-func (g *segment) detach() {
+// detach closes the file for good: at once, or when the last reader ends. The next reader gets why: with errGone it looks
+// again.
+func (g *segment) detach(why error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.removed = true
+	g.gone = why
 	g.close()
 }
 

@@ -289,7 +289,8 @@ func (s *Store) SetStart(id uint32, offset int64) error {
 	return g.err
 }
 
-// Close commits what has gathered, absorbs the journal and closes the files. Appends are refused from now on.
+// Close commits what has gathered, absorbs the journal and closes the files. Appends and reads of files are refused from
+// now on; a span that is held stays valid, and its file open, until it is released.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	if s.closed {
@@ -316,9 +317,11 @@ func (s *Store) closeFiles() error {
 	if s.journal != nil {
 		err = s.journal.f.Close()
 	}
+	s.absorbMu.Lock()
+	defer s.absorbMu.Unlock()
 	for _, seg := range append(slices.Clone(s.sealed), s.active.Load()) {
 		if seg != nil {
-			seg.unmap()
+			seg.detach(ErrClosed)
 		}
 	}
 	return errors.Join(err, s.lock.Close())
