@@ -114,7 +114,7 @@ func TestFaultWhileCommittingFailsTheDeviceNotTheProcess(t *testing.T) {
 }
 
 func TestFullDiskAtAnyStepLosesNothingAndIsRecoveredFrom(t *testing.T) {
-	for _, step := range []string{"segment.commit", "segment.write", "segment.seal", "segment.create", "segment.rewrite", "segment.remove", "store.space"} {
+	for _, step := range []string{"journal.write", "journal.sync", "segment.commit", "segment.write", "segment.seal", "segment.create", "segment.rewrite", "segment.remove", "store.space"} {
 		t.Run(step, func(t *testing.T) {
 			t.Parallel()
 			opt := testOptions(t.TempDir())
@@ -191,5 +191,67 @@ func TestMoreOperationsThanTheJournalHoldsAreCommitted(t *testing.T) {
 	}
 	if n := len(reopen(t, opt).States()); n != len(infos) {
 		t.Fatalf("%d of %d partitions", n, len(infos))
+	}
+}
+
+func TestShortageWhileRollingIsTemporary(t *testing.T) {
+	opt := testOptions(t.TempDir())
+	f := &faults{fail: map[string]error{}}
+	opt.Faults = f
+	s := openTest(t, opt)
+	p := newSource(t, s, "p", 0)
+	for s.Stats().SegmentBytes < opt.SegmentBytes*8/10 {
+		p.mustAppend(t, 4, 20<<10)
+	}
+	f.set("segment.create", unix.EMFILE)
+	g, err := p.append(15, 20<<10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if <-g.Done(); !errors.Is(g.Err(), ErrFull) {
+		t.Fatalf("%v, want ErrFull", g.Err())
+	}
+	f.set("segment.create", nil)
+	waitFor(t, "appends to be taken again", func() bool { return s.Refused() == nil })
+	p.mustAppend(t, 15, 20<<10)
+	verify(t, s, p.id, 0, p.durable)
+}
+
+func TestCancelledFrameIsNotReplayedInThePlaceOfItsSuccessor(t *testing.T) {
+	opt := testOptions(t.TempDir())
+	opt.AbsorbBytes = 1 << 30
+	f := &faults{fail: map[string]error{}}
+	opt.Faults = f
+	s := openTest(t, opt)
+	p, q := newSource(t, s, "p", 0), newSource(t, s, "q", 1)
+	for s.journal.head < s.journal.size-6*blockSize { // near the end of the ring
+		p.mustAppend(t, 1, 3000)
+	}
+	if err := s.absorb(nil); err != nil {
+		t.Fatal(err)
+	}
+	at := s.journal.head
+	f.set("journal.sync", unix.ENOSPC)
+	g, err := q.append(1, 100) // fits there, and is written
+	if err != nil {
+		t.Fatal(err)
+	}
+	if <-g.Done(); !errors.Is(g.Err(), ErrFull) {
+		t.Fatalf("%v, want ErrFull", g.Err())
+	}
+	f.set("journal.sync", nil)
+	waitFor(t, "appends to be taken again", func() bool { return s.Refused() == nil })
+	p.mustAppend(t, 1, 28_000) // does not fit there and goes to the ring's beginning
+	s2 := reopen(t, opt)
+	verify(t, s2, p.id, 0, p.durable)
+	head := make([]byte, frameHeader)
+	if _, err := s.journal.f.ReadAt(head, blockSize+at); err != nil {
+		t.Fatal(err)
+	}
+	if seq, _, ok := s.journal.header(head); ok && seq == s.seq {
+		t.Error("two frames have one sequence")
+	}
+	if n := s2.Log(q.id).Size(); n != 0 {
+		t.Fatal("the cancelled group is back")
 	}
 }

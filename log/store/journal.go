@@ -38,6 +38,7 @@ type journal struct {
 	head   int64  // where the next frame is tried
 	frames []frame
 	buf    []byte // of the frame being written
+	void   int64  // where a cancelled frame begins that may have been written; -1 if there is none
 	faults fsx.Faults
 }
 
@@ -82,7 +83,7 @@ func createJournal(dir string, size int64, faults fsx.Faults) (*journal, error) 
 	if err != nil {
 		return nil, errors.Join(err, f.Close(), os.Remove(tmp))
 	}
-	return &journal{f: f, path: path, nonce: binary.BigEndian.Uint64(nonce[:]), size: size, faults: faults}, nil
+	return &journal{f: f, path: path, nonce: binary.BigEndian.Uint64(nonce[:]), size: size, void: -1, faults: faults}, nil
 }
 
 // openJournal opens an existing ring. It returns fs.ErrNotExist where there is none.
@@ -92,7 +93,7 @@ func openJournal(dir string, faults fsx.Faults) (*journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := &journal{f: f, path: path, faults: faults}
+	j := &journal{f: f, path: path, void: -1, faults: faults}
 	var head [30]byte
 	_, err = f.ReadAt(head[:], 0)
 	if err == nil {
@@ -226,6 +227,13 @@ func (j *journal) reserve(seq uint64, n int64) (off int64, ok bool) {
 	return off, ok
 }
 
+// cancel takes the newest reservation, which is at off, back. The next frame has its sequence, so that what may have been
+// written of it must go together with that frame's write.
+func (j *journal) cancel(off int64) {
+	j.frames = j.frames[:len(j.frames)-1]
+	j.head, j.void = off, off
+}
+
 // release gives the blocks of all groups up to seq back.
 func (j *journal) release(seq uint64) {
 	i := 0
@@ -263,13 +271,22 @@ func (j *journal) write(off int64, seq uint64, ops [][]byte, entries []Entry) er
 	if err := fsx.Check(j.faults, "journal.write", j.path); err != nil {
 		return err
 	}
+	if j.void >= 0 && j.void != off {
+		if _, err := j.f.WriteAt(zeros[:], blockSize+j.void); err != nil {
+			return err
+		}
+	}
 	if _, err := j.f.WriteAt(b, blockSize+off); err != nil {
 		return err
 	}
 	if err := fsx.Check(j.faults, "journal.sync", j.path); err != nil {
 		return err
 	}
-	return fsx.Datasync(j.f)
+	if err := fsx.Datasync(j.f); err != nil {
+		return err
+	}
+	j.void = -1
+	return nil
 }
 
 var zeros [blockSize]byte

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -156,17 +157,20 @@ func (g *segment) check() error {
 	return errors.Join(err, f.Close())
 }
 
-// opening turns an error of opening the file into a DamageError, unless it may be gone with the next attempt: descriptors
-// or address space that are used up, rights, another process that holds the file's lock.
+// opening turns an error of opening the file into a DamageError, unless it may be gone with the next attempt.
 func (g *segment) opening(err error) error {
-	for _, passing := range []error{
-		unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EAGAIN, unix.EINTR, unix.ENOLCK, unix.EACCES, unix.EPERM, bolterrors.ErrTimeout,
-	} {
-		if errors.Is(err, passing) {
-			return fmt.Errorf("segment %s: %w", g.path, err)
-		}
+	if passing(err) {
+		return fmt.Errorf("segment %s: %w", g.path, err)
 	}
 	return g.damaged(0, err)
+}
+
+// passing tells what says nothing about a file or a device and may be gone with the next attempt: descriptors or address
+// space that are used up, rights, another process that holds a file's lock.
+func passing(err error) bool {
+	return slices.ContainsFunc([]error{
+		unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EAGAIN, unix.EINTR, unix.ENOLCK, unix.EACCES, unix.EPERM, bolterrors.ErrTimeout,
+	}, func(e error) bool { return errors.Is(err, e) })
 }
 
 // begin starts a read transaction, which end must finish.

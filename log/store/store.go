@@ -433,6 +433,12 @@ func (s *Store) write(g *Group, entries []Entry, size int64) error {
 		return err
 	}
 	if err := s.journal.write(off, seq, raw, entries); err != nil {
+		if fsx.IsFull(err) { // a file system that writes overwritten blocks elsewhere
+			s.pendMu.Lock()
+			s.journal.cancel(off)
+			s.pendMu.Unlock()
+			return fmt.Errorf("%w: %w", ErrFull, err)
+		}
 		return fmt.Errorf("%w: %w", ErrFailed, err)
 	}
 	s.m.JournalBytes.Add(float64(n))
@@ -471,12 +477,12 @@ func (s *Store) reserve(seq uint64, n int64) (int64, error) {
 	}
 }
 
-// classify tells a full device, which is temporary, from a broken one.
+// classify tells a full device, and other shortages, which are temporary, from a broken one.
 func (s *Store) classify(err error) error {
 	if errors.Is(err, ErrFull) || errors.Is(err, ErrFailed) {
 		return err
 	}
-	if fsx.IsFull(err) {
+	if fsx.IsFull(err) || passing(err) {
 		return fmt.Errorf("%w: %w", ErrFull, err)
 	}
 	return fmt.Errorf("%w: %w", ErrFailed, err)
