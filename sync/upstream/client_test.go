@@ -160,7 +160,8 @@ func TestFilesThatAreMissingAreToldAtTheStart(t *testing.T) {
 
 func TestLinkIsDownWhenFailuresAreAllThatIsHeardForAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLink(NewMetrics(prometheus.NewRegistry()))
+		back := 0
+		l := newLink(NewMetrics(prometheus.NewRegistry()), func() { back++ })
 		if s := l.state(); s.everUp || s.down {
 			t.Fatalf("%+v", s)
 		}
@@ -195,9 +196,12 @@ func TestLinkIsDownWhenFailuresAreAllThatIsHeardForAWhile(t *testing.T) {
 		if s := l.state(); s.err.Error() != "refused" {
 			t.Fatalf("%+v", s)
 		}
+		if back != 6 { // the first time, and after each of the failures before
+			t.Fatalf("it came back %d times", back)
+		}
 		l.OnBrokerConnect(kgo.BrokerMetadata{}, 0, nil, nil)
-		if s := l.state(); s.down {
-			t.Fatalf("%+v", s)
+		if s := l.state(); s.down || back != 7 || !l.lastAnswer().Equal(time.Now()) {
+			t.Fatalf("%+v, back %d times", s, back)
 		}
 	})
 }

@@ -42,6 +42,7 @@ type Forwarder struct {
 	resent      atomic.Int64
 	storeFailed atomic.Bool
 	lastState   State     // the storer's
+	toldLost    bool      // the storer's: that the centre has not been reached yet
 	downAt      time.Time // the storer's
 
 	flows    atomic.Pointer[flowSet]
@@ -69,9 +70,10 @@ func New(cfg Config, source Source, positions Positions, log *slog.Logger, metri
 	}
 	w := &Forwarder{
 		cfg: cfg, source: source, positions: positions, log: log, metrics: metrics,
-		budget: budget{total: cfg.MaxInflightBytes}, link: newLink(metrics), centrals: map[string]*centralTopic{},
+		budget: budget{total: cfg.MaxInflightBytes}, centrals: map[string]*centralTopic{},
 		data: make(chan struct{}, 1), wake: make(chan struct{}, 1), list: make(chan struct{}, 1), checkable: make(chan struct{}, 1),
 	}
+	w.link = newLink(metrics, w.poke)
 	w.flows.Store(&flowSet{})
 	var err error
 	if w.template, err = parseTemplate(cfg.Topic, cfg.Site); err != nil {

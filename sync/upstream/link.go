@@ -15,6 +15,7 @@ import (
 type link struct {
 	metrics *Metrics
 	now     func() time.Time
+	back    func() // called when the centre answers after failures, or for the first time
 
 	mu        sync.Mutex
 	everUp    bool
@@ -25,7 +26,7 @@ type link struct {
 	errAt     time.Time
 }
 
-func newLink(m *Metrics) *link { return &link{metrics: m, now: time.Now} }
+func newLink(m *Metrics, back func()) *link { return &link{metrics: m, now: time.Now, back: back} }
 
 var (
 	_ kgo.HookBrokerConnect = (*link)(nil)
@@ -59,8 +60,19 @@ func (l *link) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, e kgo.BrokerE2E) {
 
 func (l *link) ok() {
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	back := !l.everUp || l.failing
 	l.everUp, l.failing, l.answered = true, false, l.now()
+	l.mu.Unlock()
+	if back {
+		l.back()
+	}
+}
+
+// lastAnswer is when the centre was last heard, zero if never.
+func (l *link) lastAnswer() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.answered
 }
 
 func (l *link) fail(err error) {

@@ -110,7 +110,7 @@ func (w *Forwarder) look(f *flow, now time.Time) (v verdict) {
 			return v
 		}
 	}
-	ready, due, retryAt, _ := f.central.state(now)
+	ready, due, retryAt, _ := f.central.state(now, w.link.lastAnswer())
 	if !ready {
 		v.lookup = due
 		if !due && retryAt.After(now) {

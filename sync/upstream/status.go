@@ -103,7 +103,7 @@ func (w *Forwarder) Status() Status {
 
 func (f *flow) status(now time.Time) (p PartitionStatus, behindAt time.Time) {
 	hwm := f.src.HighWatermark()
-	_, _, topicRetry, topicErr := f.central.state(now)
+	_, _, topicRetry, topicErr := f.central.state(now, time.Time{})
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	p = PartitionStatus{

@@ -87,6 +87,10 @@ func (w *Forwarder) report(now time.Time) {
 // logState tells of the centre going away and coming back, once each.
 func (w *Forwarder) logState(s Status, now time.Time) {
 	was := w.lastState
+	if s.State == StateConnecting && s.LastError != "" && !w.toldLost {
+		w.toldLost = true
+		w.log.Warn("the centre cannot be reached; it is tried again", "brokers", w.cfg.Brokers, "lag_records", s.Lag, "err", s.LastError)
+	}
 	if s.State == was {
 		return
 	}

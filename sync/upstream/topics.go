@@ -25,6 +25,7 @@ type centralTopic struct {
 	err      error
 	failures int
 	retryAt  time.Time
+	askedAt  time.Time // when the last lookup ended without an answer; zero when it had one
 	warnedAt time.Time
 }
 
@@ -32,13 +33,15 @@ type centralTopic struct {
 var ErrTopicMissing = errors.New("upstream: topic is missing at the centre and is not to be created")
 
 // state tells whether records may be sent, and if not, whether it is time to look the topic up, or when it will be.
-func (t *centralTopic) state(now time.Time) (ready, due bool, retryAt time.Time, err error) {
+// A lookup that had no answer is repeated as soon as the centre has answered anything.
+func (t *centralTopic) state(now, answered time.Time) (ready, due bool, retryAt time.Time, err error) {
 	if t.illegal != nil {
 		return false, false, time.Time{}, t.illegal
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.ready, !t.ready && !t.busy && !now.Before(t.retryAt), t.retryAt, t.err
+	back := !t.askedAt.IsZero() && answered.After(t.askedAt)
+	return t.ready, !t.ready && !t.busy && (back || !now.Before(t.retryAt)), t.retryAt, t.err
 }
 
 // missing takes note that the centre does not know the topic, or knows another one by its name.
@@ -84,10 +87,11 @@ func (w *Forwarder) lookup(ctx context.Context, cl *kgo.Client, topics []*centra
 	for name, t := range byName {
 		terr := results[name]
 		t.mu.Lock()
-		t.busy = false
+		t.busy, t.askedAt = false, time.Time{}
 		switch {
 		case err != nil: // nothing was learnt
 			t.failures++
+			t.askedAt = now
 			t.retryAt = now.Add(backoff(t.failures, dialBackoff, w.cfg.MaxBackoff))
 		case terr != nil:
 			t.err = terr
@@ -104,7 +108,7 @@ func (w *Forwarder) lookup(ctx context.Context, cl *kgo.Client, topics []*centra
 			}
 		}
 	}
-	if err != nil && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil && w.link.quietFor() < askAfter { // else the link tells
 		w.metrics.errors.WithLabelValues(reason(err)).Inc()
 		w.log.Warn("cannot look up topics at the centre", "err", err)
 	}
