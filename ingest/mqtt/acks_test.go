@@ -118,6 +118,27 @@ func TestRetainedMessageIsAcknowledgedWhenBothRecordsAreDurable(t *testing.T) {
 	c.expect(puback(2), puback(3))
 }
 
+func TestOneNotificationForACommit(t *testing.T) {
+	s := startByHand(t)
+	c := s.connect("a")
+	for i := range 100 {
+		c.send(publishBytes("t", "x", byte(i%2), false, uint16(i+1)))
+		s.stored("mqtt", i+1)
+	}
+	c.expectNothing()
+	commits := s.log.pending()
+	commits[0].mu.Lock()
+	asked := len(commits[0].notify)
+	commits[0].mu.Unlock()
+	if len(commits) != 1 || asked != 1 {
+		t.Errorf("%d commits, %d notifications asked for", len(commits), asked)
+	}
+	commits[0].complete(nil)
+	for i := 1; i < 100; i += 2 {
+		c.expect(puback(uint16(i + 1)))
+	}
+}
+
 func TestQoS0IsStoredAndNotAnswered(t *testing.T) {
 	s := startByHand(t)
 	c := s.connect("a")

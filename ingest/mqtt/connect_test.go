@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 func TestConnectIsAcknowledgedFirst(t *testing.T) {
@@ -252,6 +254,7 @@ func TestWillIsPublished(t *testing.T) {
 			if got := describe(s.log.all("mqtt")[0]); got != c.record {
 				t.Errorf("stored %s\nwant   %s", got, c.record)
 			}
+			eventually(t, "the end of the connection", func() bool { return testutil.ToFloat64(s.metrics.Wills) == 1 })
 			late := s.connect("late")
 			late.send(subscribeBytes(1, 0, "w"))
 			late.expect([]byte{0x90, 3, 0, 1, 0})

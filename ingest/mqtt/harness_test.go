@@ -155,6 +155,17 @@ func startServer(t testing.TB, log *memLog, pipes bool, change ...func(*Config))
 	return s
 }
 
+// live waits until a client's session is at the live end.
+func (s *testServer) live(client string) {
+	s.t.Helper()
+	eventually(s.t, "the live end", func() bool {
+		s.sessions.mu.Lock()
+		ses := s.sessions.byID[client]
+		s.sessions.mu.Unlock()
+		return !ses.behind.Load()
+	})
+}
+
 // expectLogged waits for a text in the log.
 func (s *testServer) expectLogged(text string) {
 	s.t.Helper()

@@ -96,10 +96,10 @@ type Source interface {
 	Bounds() (start, end int64)
 	// Read calls visit for committed records in order, beginning with the first at or after from, until about max bytes
 	// were visited (at least one record when there is one), visit returned false, or the end is reached. It returns the
-	// offset to go on with: that of the record for which visit returned false, which counts as not visited; otherwise the
-	// one after the last record visited, or after records that are not shown (control records, offsets removed by
-	// compaction); from itself only when there is nothing at or after it. The record and everything it points to is valid
-	// during the call only. visit does not block; it may be a while.
+	// offset to go on with: the one after the last record visited, or after records that are not shown (control records,
+	// offsets removed by compaction); from itself only when there is nothing at or after it. What it returns after visit
+	// returned false is not used. The record and everything it points to is valid during the call only. visit does not
+	// block; it may be a while.
 	//
 	// Errors: ErrOutOfRange when from lies outside of Bounds; any other when something cannot be read. Next to such an
 	// error next tells where reading may go on; from means that nothing is known to be readable.

@@ -35,6 +35,7 @@ type memLog struct {
 	binds     int
 	arrived   sync.Cond // something was appended, or the log is stopped
 	stopped   bool
+	syncing   bool // a commit is under way
 	done      sync.WaitGroup
 	journal   *os.File
 }
@@ -301,6 +302,7 @@ func (l *memLog) run() {
 		}
 		c := l.open
 		l.open = nil
+		l.syncing = c != nil
 		l.mu.Unlock()
 		if c == nil {
 			return
@@ -320,7 +322,17 @@ func (l *memLog) run() {
 			waitForDisk(l.pause)
 		}
 		c.complete(nil)
+		l.mu.Lock()
+		l.syncing = false
+		l.mu.Unlock()
 	}
+}
+
+// settled tells whether everything appended was committed by auto.
+func (l *memLog) settled() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.open == nil && !l.syncing
 }
 
 // waitForDisk takes as long as a sync would.

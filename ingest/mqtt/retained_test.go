@@ -14,12 +14,14 @@ func TestRetainedMessages(t *testing.T) {
 	pub := s.connect("pub")
 	watch := s.connect("watch")
 	watch.subscribe(1, "r/#")
+	s.live("watch")
 	// [MQTT-3.3.1-5] stored with its QoS, [MQTT-3.3.1-9] delivered with RETAIN 0 to those who subscribed before.
 	pub.publish("r/a", "1", 1, true)
 	pub.publish("r/b", "2", 0, true)
 	watch.expectMessages("r/a=1 qos1 retain=false", "r/b=2 qos0 retain=false")
 	check := func(want ...string) {
 		t.Helper()
+		eventually(t, "everything to be committed", s.log.settled)
 		// [MQTT-3.3.1-6] sent to a new subscription, [MQTT-3.3.1-8] with RETAIN 1.
 		c := s.connect("new")
 		c.subscribe(1, "r/#")
@@ -286,6 +288,7 @@ func TestUnreadableRetainedMessageIsLeftOut(t *testing.T) {
 	part.mu.Unlock()
 	c.subscribe(0, "r/#")
 	c.expectNothing()
+	s.live("sub")
 	pub.publish("r/2", "y", 1, true)
 	c.expectMessages("r/2=y qos0 retain=false")
 	c.subscribe(0, "r/#")

@@ -45,12 +45,15 @@ func (s *session) acknowledged(id uint16) {
 }
 
 // roomAgain lets a session that is behind read on when there is room for some messages again. It is called without
-// locks, after every acknowledgement and every write.
+// locks, after every acknowledgement and every write; also by the goroutine that commits, so it waits for nobody.
 func (s *session) roomAgain() {
 	if !s.behind.Load() || s.busy.Load() {
 		return
 	}
-	s.mu.Lock()
+	if !s.mu.TryLock() {
+		s.conn.srv.catchUps.enqueue(s) // which finds out by itself
+		return
+	}
 	defer s.mu.Unlock()
 	s.resume()
 }

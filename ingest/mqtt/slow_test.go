@@ -83,7 +83,7 @@ func TestSubscriberThatDoesNotAcknowledgeLosesNothing(t *testing.T) {
 	sub.release(sub.hold(20)) // the window is full
 	sub.expectNumbers(20, 2980)
 	sub.expectNothing()
-	eventually(t, "the live end", func() bool { return !s.sessions.byID["sub"].behind.Load() })
+	s.live("sub")
 	pub.flood("t", 3000, 10, 10)
 	sub.expectNumbers(3000, 10)
 	if n := testutil.ToFloat64(s.metrics.Gaps); n != 0 {

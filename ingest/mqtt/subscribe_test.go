@@ -89,6 +89,7 @@ func TestLongestTopic(t *testing.T) {
 	long := strings.Repeat("x/y", maxTopicBytes/3)
 	sub := s.connect("sub")
 	sub.subscribe(1, long)
+	s.live("sub")
 	pub := s.connect("pub")
 	for range 2 {
 		pub.publish(long, "v", 1, true)

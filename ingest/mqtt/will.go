@@ -32,14 +32,7 @@ func (c *conn) dropWill() {
 // publishWill stores a will on the same path as any message and waits until it is durable. While the log cannot take
 // it, it tries again, until the server is closed.
 func (s *Server) publishWill(w *will, client string) {
-	t, err := s.target(s.routes.Load(), w.topic, client)
-	if err == nil {
-		err = s.appendWill(t, w, false)
-	}
-	if err == nil && w.retain && s.retained.accepts(w.topic, len(w.payload)) {
-		err = s.appendWill(t, w, true)
-	}
-	if err != nil {
+	if err := s.storeWill(w, client); err != nil {
 		s.metrics.Lost.Inc()
 		s.limited.warn(s.logger, "mqtt: a will is lost", "client", client, "topic", w.topic, "error", err)
 		return
@@ -47,8 +40,39 @@ func (s *Server) publishWill(w *will, client string) {
 	s.metrics.Wills.Inc()
 }
 
+func (s *Server) storeWill(w *will, client string) error {
+	t, err := s.target(s.routes.Load(), w.topic, client)
+	if err != nil {
+		return err
+	}
+	stored, err := s.appendWill(t, w, false)
+	if err != nil {
+		return err
+	}
+	if w.retain && s.retained.accepts(w.topic, len(w.payload)) {
+		retained, err := s.appendWill(t, w, true)
+		if err == nil {
+			err = s.await(retained)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return s.await(stored)
+}
+
+// await waits for a commit.
+func (s *Server) await(c Commit) error {
+	select {
+	case <-c.Done():
+		return c.Err()
+	case <-s.ctx.Done():
+		return errServerClosed
+	}
+}
+
 // appendWill appends the will to its log topic, or to the retained messages.
-func (s *Server) appendWill(t *target, w *will, retained bool) error {
+func (s *Server) appendWill(t *target, w *will, retained bool) (Commit, error) {
 	value := w.payload
 	if len(value) == 0 {
 		value = []byte{}
@@ -59,23 +83,15 @@ func (s *Server) appendWill(t *target, w *will, retained bool) error {
 	var app Appender
 	for attempt := 0; ; attempt++ {
 		commit, err := s.appendOnce(&app, t, w.qos, w.retain, retained, time.Now().UnixMilli(), value)
-		if err == nil {
-			select {
-			case <-commit.Done():
-				return commit.Err()
-			case <-s.ctx.Done():
-				return errors.Join(errServerClosed, err)
-			}
+		if err == nil || !temporary(err) {
+			return commit, err
 		}
-		if !temporary(err) {
-			return err
-		}
-		t := time.NewTimer(min(firstHoldBack<<min(attempt, 10), mostHoldBack))
+		wait := time.NewTimer(min(firstHoldBack<<min(attempt, 10), mostHoldBack))
 		select {
-		case <-t.C:
+		case <-wait.C:
 		case <-s.ctx.Done():
-			t.Stop()
-			return errors.Join(errServerClosed, err)
+			wait.Stop()
+			return nil, errors.Join(errServerClosed, err)
 		}
 	}
 }
