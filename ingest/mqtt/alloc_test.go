@@ -82,6 +82,86 @@ func TestPublishingAllocatesNothing(t *testing.T) {
 	}
 }
 
+// deliveryPath is a hub with sessions whose connections take everything. It is driven by the test, not by its goroutine.
+type deliveryPath struct {
+	hub   *hub
+	conns []*conn
+	feed  *feed
+	r     Record
+}
+
+func newDeliveryPath(t testing.TB, subscribers int) *deliveryPath {
+	t.Helper()
+	srv := &Server{
+		cfg: DefaultConfig(), metrics: NewMetrics(nil), log: newNullLog(),
+		outbound: budget{limit: 1 << 40}, held: budget{limit: 1 << 40},
+	}
+	srv.outBuffers.spent = &srv.outbound
+	d := &deliveryPath{hub: &hub{srv: srv, cache: map[string]*matched{}}, feed: &feed{src: &memPartition{}}}
+	for i := range subscribers {
+		c := &conn{srv: srv, nc: sinkConn{}, writing: true}
+		s := newSession(fmt.Sprint("s", i), c)
+		c.ses = s
+		d.conns = append(d.conns, c)
+		s.put("a/#", byte(i%2))
+		d.hub.trie.add("a/#", s, byte(i%2))
+	}
+	h := func(k, v string) Header { return Header{[]byte(k), []byte(v)} }
+	d.r = Record{Value: make([]byte, 150), Headers: []Header{h(headerTopic, "a/b/c"), h(headerQoS, "1"), h(headerClient, "dev")}}
+	return d
+}
+
+// run delivers n records and throws the output away.
+func (d *deliveryPath) run(n int) {
+	for range n {
+		d.r.Offset++
+		d.hub.deliver(d.feed, &d.r)
+	}
+	for i, s := range d.hub.dirty {
+		s.dirty = false
+		d.hub.dirty[i] = nil
+	}
+	d.hub.dirty = d.hub.dirty[:0]
+	for _, c := range d.conns {
+		if c.out != nil {
+			c.srv.outBuffers.put(c.out)
+			c.out = nil
+		}
+		for c.ses.window.span() > 0 {
+			c.ses.window.acknowledge(c.ses.window.id(c.ses.window.first))
+		}
+	}
+}
+
+func TestDeliveringAllocatesNothing(t *testing.T) {
+	if testing.CoverMode() != "" || raceEnabled {
+		t.Skip("instrumented")
+	}
+	d := newDeliveryPath(t, 4)
+	for range 100 {
+		d.run(50)
+	}
+	if n := testing.AllocsPerRun(1000, func() { d.run(50) }); n >= 1 {
+		t.Errorf("%v allocations for 50 messages to 4 subscribers", n)
+	}
+	if n := d.conns[0].srv.outbound.used.Load(); n != 0 {
+		t.Errorf("%d outbound bytes are not given back", n)
+	}
+}
+
+func BenchmarkDelivery(b *testing.B) {
+	for _, subscribers := range []int{1, 100} {
+		b.Run(fmt.Sprintf("subscribers=%d", subscribers), func(b *testing.B) {
+			d := newDeliveryPath(b, subscribers)
+			b.ReportAllocs()
+			for b.Loop() {
+				d.run(50)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/50/float64(subscribers), "ns/delivery")
+		})
+	}
+}
+
 func BenchmarkPublishPath(b *testing.B) {
 	for _, topics := range []int{1, 10} {
 		b.Run(fmt.Sprintf("topics=%d", topics), func(b *testing.B) {

@@ -23,7 +23,8 @@
 // "." or "..", and not beginning with "__", which is kept for internal topics. What is constant in it is checked when
 // the table is built, and {topic} is refused there since an MQTT topic may hold a slash. A level that does not fit when a
 // message comes is not rewritten, because two devices could then share a topic unnoticed: the message is refused with
-// a *NameError.
+// a *NameError. A topic template with a reference lets clients have log topics made, as far as the node makes topics by
+// itself.
 //
 // A route without a key template has the default's; where that is empty, too, it is {topic}. The partition of a message is chosen from its key, so it depends on the route and
 // the MQTT topic alone. A header whose value turns out empty is left out.
