@@ -59,7 +59,8 @@ func (n *Node) Status() admin.Status {
 		u := n.upstream.Status()
 		s.Upstream = &admin.UpstreamState{
 			State: string(u.State), Brokers: c.Upstream.Brokers, Site: c.Upstream.Site, Lag: u.Lag, Behind: u.BehindSeconds,
-			Confirmed: u.Confirmed, Lost: u.Lost, Refused: u.Refused, LastError: u.LastError,
+			Confirmed: u.Confirmed, Lost: u.Lost, Refused: u.Refused, Resent: u.Resent, Held: u.Held,
+			DownSince: u.DownSince, LastError: u.LastError,
 		}
 		for _, p := range u.Partitions {
 			forwarded[partitionKey{p.Topic, p.Partition}] = p

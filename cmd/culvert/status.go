@@ -168,6 +168,9 @@ func printUpstream(w io.Writer, u *admin.UpstreamState) {
 	if u.Refused > 0 {
 		fmt.Fprintf(w, ", %d REFUSED", u.Refused)
 	}
+	if u.Held > 0 {
+		fmt.Fprintf(w, ", %d partitions HELD", u.Held)
+	}
 	fmt.Fprintln(w)
 	if u.LastError != "" {
 		fmt.Fprintf(w, "          last error: %s\n", printable(u.LastError))

@@ -86,7 +86,11 @@ type UpstreamState struct {
 	Confirmed int64    `json:"confirmed_records"` // since the start of the process
 	Lost      int64    `json:"lost_records"`      // likewise
 	Refused   int64    `json:"refused_records"`   // likewise
-	LastError string   `json:"last_error,omitempty"`
+	Resent    int64    `json:"resent_records"`    // handed over again after a failure, likewise
+	Held      int      `json:"held_partitions"`   // that wait because the centre refuses them
+
+	DownSince *time.Time `json:"down_since,omitempty"` // the centre was reached before, and is not now
+	LastError string     `json:"last_error,omitempty"`
 }
 
 // Records returns the number of offsets between start and end, over all partitions.
