@@ -157,7 +157,7 @@ func (s *Store) absorbAll(extra *pendingGroup) error {
 		s.pendMu.Lock()
 		for _, g := range s.pending[:n] {
 			freed += g.bytes
-			s.pendingBytes -= g.bytes + int64(len(g.entries))*64
+			s.pendingBytes -= g.kept()
 		}
 		s.pending = append([]pendingGroup(nil), s.pending[n:]...)
 		s.journal.release(last)

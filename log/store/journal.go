@@ -50,6 +50,7 @@ type frame struct {
 // replayed is a group found in the journal on opening.
 type replayed struct {
 	seq     uint64
+	off     int64 // of its frame
 	ops     []op
 	entries []Entry
 }
@@ -154,7 +155,7 @@ func (j *journal) replay(absorbed uint64) (groups []replayed, gap bool, damage e
 		}
 		gap = gap || fr.seq != next
 		next = fr.seq + 1
-		groups = append(groups, replayed{fr.seq, ops, entries})
+		groups = append(groups, replayed{fr.seq, fr.off, ops, entries})
 	}
 	return groups, gap, damage
 }
@@ -225,6 +226,29 @@ func (j *journal) reserve(seq uint64, n int64) (off int64, ok bool) {
 		j.frames = append(j.frames, frame{seq, off, n})
 	}
 	return off, ok
+}
+
+// keep makes the frames of groups that were replayed, in order, reserved ones. It reports false, and keeps none, where they
+// do not lie as one journal writes them: after damage they may be of several times around.
+func (j *journal) keep(groups []replayed) bool {
+	frames := make([]frame, len(groups))
+	wraps := 0
+	for i, g := range groups {
+		frames[i] = frame{g.seq, g.off, frameSize(encodeOps(g.ops), g.entries)}
+		if i == 0 {
+			continue
+		}
+		if g.off < frames[i-1].off+frames[i-1].len {
+			wraps++
+		}
+		if wraps > 1 || wraps == 1 && g.off+frames[i].len >= frames[0].off {
+			return false
+		}
+	}
+	if n := len(frames); n > 0 {
+		j.frames, j.head = frames, frames[n-1].off+frames[n-1].len
+	}
+	return true
 }
 
 // cancel takes the newest reservation, which is at off, back. The next frame has its sequence, so that what may have been

@@ -14,14 +14,15 @@ import (
 	"github.com/culvert-mq/culvert/log/fsx"
 )
 
-// Damage is a file that was set aside because its contents are not what was written.
+// Damage is a file whose contents are not what was written. It was set aside, except a segment whose older meta page
+// serves in the place of the newest.
 type Damage struct {
 	Path string         // where the file is now
 	Err  error          // what is wrong with it
 	Lost map[uint32]Run // what it held, per partition id, as far as that is known
 }
 
-// Damage returns what has been set aside since the store was opened.
+// Damage returns what has been found damaged since the store was opened.
 func (s *Store) Damage() []Damage {
 	s.damageMu.Lock()
 	defer s.damageMu.Unlock()
@@ -54,7 +55,11 @@ func Open(opt Options) (_ *Store, err error) {
 	if err := s.recover(); err != nil {
 		return nil, fmt.Errorf("open log in %s: %w", opt.Dir, err)
 	}
-	s.setRefused(s.spaceLeft())
+	if err = s.spaceLeft(); err == nil && len(s.pending) > 0 {
+		err = fmt.Errorf("%w: the journal could not be absorbed", ErrFull)
+	}
+	s.setRefused(err)
+	err = nil // of Open
 	s.wg.Add(2)
 	go s.commitLoop()
 	go s.absorbLoop()
@@ -70,10 +75,29 @@ func (s *Store) States() []*PartitionState {
 	s.absorbMu.Lock()
 	defer s.absorbMu.Unlock()
 	var all []*PartitionState
-	for _, id := range s.state.ids() {
-		all = append(all, s.state.Partitions[id].Clone())
+	state := s.durable()
+	for _, id := range state.ids() {
+		all = append(all, state.Partitions[id])
 	}
 	return all
+}
+
+// durable returns a copy of the state with what is pending. The caller holds absorbMu.
+func (s *Store) durable() *State {
+	state := s.state.clone()
+	s.pendMu.Lock()
+	defer s.pendMu.Unlock()
+	for _, g := range s.pending {
+		for _, o := range g.ops {
+			state.applyOp(o)
+		}
+		for _, e := range g.entries {
+			if p := state.Partitions[e.Partition]; p != nil {
+				p.Apply(e.Batch)
+			}
+		}
+	}
+	return state
 }
 
 func (s *Store) recover() error {
@@ -106,7 +130,7 @@ func (s *Store) recover() error {
 	for _, p := range s.state.Partitions {
 		p.Next = max(p.Next, p.Start) // the records up to the start may be lost with a damaged segment, the start not
 	}
-	s.nextID = s.state.NextID
+	s.nextID = s.durable().NextID
 	s.measure()
 	s.log.Info("log opened", "dir", s.opt.Dir, "segments", len(s.sealed)+1, "partitions", len(s.state.Partitions), "group", s.seq, "took", time.Since(start).Round(time.Millisecond))
 	return nil
@@ -188,6 +212,9 @@ func (s *Store) recoverState(summaries map[*segment]*summary) error {
 			return err
 		}
 		if !seg.sealed {
+			if err := checkMetas(seg.path); err != nil {
+				s.report(Damage{Path: seg.path, Err: fmt.Errorf("the newest commit may be lost: %w", err)})
+			}
 			seg.unmap()
 			if err := seg.writable(); s.setAside(seg, nil, err) {
 				s.sealed = s.sealed[:len(s.sealed)-1]
@@ -261,10 +288,14 @@ func (s *Store) recoverJournal() error {
 		if gap {
 			s.log.Error("journal: groups are missing between those that are whole", "after", s.seq)
 		}
+		sound := damage == nil && !gap && j.keep(groups)
 		for _, g := range groups {
 			s.replayGroup(g)
 		}
-		if err := s.absorb(nil); err != nil {
+		if err := s.absorb(nil); sound && errors.Is(err, ErrFull) {
+			s.log.Error("the journal cannot be absorbed yet; appends are refused", "err", err)
+			return nil
+		} else if err != nil {
 			return err
 		}
 		if damage == nil && j.size == s.opt.JournalBytes {
@@ -294,11 +325,19 @@ func (s *Store) replayGroup(g replayed) {
 			delete(s.logs, o.info.ID)
 		}
 	}
-	entries := slices.DeleteFunc(g.entries, func(e Entry) bool { return s.logs[e.Partition] == nil })
-	if n := len(g.entries) - len(entries); n > 0 {
-		s.log.Warn("journal: batches of unknown partitions are left out", "group", g.seq, "batches", n)
+	p := pendingGroup{seq: g.seq, ops: g.ops}
+	for _, e := range g.entries {
+		l := s.logs[e.Partition]
+		if l == nil {
+			s.log.Warn("journal: a batch of an unknown partition is left out", "group", g.seq, "partition", e.Partition)
+			continue
+		}
+		l.pushTail(g.seq, e.Batch)
+		p.entries, p.bytes = append(p.entries, e), p.bytes+int64(len(e.Batch))
 	}
-	s.pending = append(s.pending, pendingGroup{seq: g.seq, ops: g.ops, entries: entries})
+	s.pending = append(s.pending, p)
+	s.pendingBytes += p.kept()
+	s.m.Pending.Add(float64(p.bytes))
 	s.seq = g.seq
 }
 
@@ -335,11 +374,15 @@ func (s *Store) moveAside(path string, cause error, lost map[uint32]Run) error {
 	for id, r := range lost {
 		s.log.Error("records are lost with a damaged file", "file", to, "partition", id, "from", r.Base, "to", r.Next-1)
 	}
-	s.log.Error("damaged file set aside", "file", to, "err", cause)
-	s.damageMu.Lock()
-	s.damage = append(s.damage, Damage{Path: to, Err: cause, Lost: lost})
-	s.damageMu.Unlock()
+	s.report(Damage{Path: to, Err: cause, Lost: lost})
 	return fsx.SyncDir(filepath.Dir(path))
+}
+
+func (s *Store) report(d Damage) {
+	s.log.Error("damaged file", "file", d.Path, "err", d.Err)
+	s.damageMu.Lock()
+	s.damage = append(s.damage, d)
+	s.damageMu.Unlock()
 }
 
 // lookAgain reports whether a reader that failed with err should try again: its segment was dropped, or proved damaged

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"os"
 	"sync/atomic"
 	"testing"
@@ -76,5 +77,67 @@ func TestBatchesOfALostPartitionDoNotTurnUpInAnother(t *testing.T) {
 	s3 := openTest(t, opt)
 	if n := s3.Log(other.id).Size(); n != 0 {
 		t.Fatalf("a new partition has %d bytes of another", n)
+	}
+}
+
+func TestStoreOpensOnAFullDiskAndServesWhatTheJournalHolds(t *testing.T) {
+	opt := testOptions(t.TempDir())
+	opt.AbsorbBytes, opt.AbsorbInterval = 1<<30, time.Hour
+	s := openTest(t, opt)
+	p := newSource(t, s, "p", 0)
+	for range 300 { // more than once around
+		p.mustAppend(t, 1, 3000)
+	}
+	q := newSource(t, s, "q", 1)
+	q.mustAppend(t, 2, 100)
+	f := &faults{fail: map[string]error{"segment.commit": unix.ENOSPC}}
+	opt.Dir, opt.Metrics, opt.Faults = copyDir(t, opt.Dir), NewMetrics(prometheus.NewRegistry()), f
+	s2 := openTest(t, opt)
+	if err := s2.Refused(); !errors.Is(err, ErrFull) {
+		t.Fatalf("refused: %v, want ErrFull", err)
+	}
+	verify(t, s2, p.id, 0, p.durable)
+	verify(t, s2, q.id, 0, 2)
+	for _, st := range s2.States() {
+		if want := map[uint32]int64{p.id: p.durable, q.id: 2}[st.ID]; st.Next != want {
+			t.Errorf("partition %d ends at %d, want %d", st.ID, st.Next, want)
+		}
+	}
+	if err := s2.SetStart(p.id, 100); err != nil { // in the journal, behind what is there
+		t.Fatal(err)
+	}
+	verify(t, reopen(t, opt), p.id, 100, p.durable)
+	f.set("segment.commit", nil)
+	waitFor(t, "appends to be taken", func() bool { return s2.Refused() == nil })
+	p.st, p.next = s2, p.durable
+	for range 100 {
+		p.mustAppend(t, 1, 3000)
+	}
+	r := newSource(t, s2, "r", 2)
+	if r.id <= q.id {
+		t.Fatalf("id %d is used again", r.id)
+	}
+	s3 := reopen(t, opt)
+	verify(t, s3, p.id, 100, p.durable)
+	verify(t, s3, q.id, 0, 2)
+}
+
+func TestDamagedMetaPageOfTheActiveSegmentIsReported(t *testing.T) {
+	for page := range 2 {
+		opt := testOptions(t.TempDir())
+		s := openTest(t, opt)
+		p := newSource(t, s, "p", 0)
+		for range 3 {
+			p.mustAppend(t, 4, 10<<10)
+		}
+		opt.Dir, opt.Metrics = copyDir(t, opt.Dir), NewMetrics(prometheus.NewRegistry())
+		change(t, segmentPath(opt.Dir, 1), func(b []byte) []byte { b[page*blockSize+29] ^= 64; return b })
+		s2 := openTest(t, opt)
+		if d := s2.Damage(); len(d) != 1 {
+			t.Errorf("meta page %d: reported %+v", page, d)
+		}
+		if have := readAll(t, s2, p.id, p.durable); len(have) < 8 {
+			t.Errorf("meta page %d: %d records", page, len(have))
+		}
 	}
 }

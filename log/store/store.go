@@ -132,6 +132,9 @@ type pendingGroup struct {
 	bytes   int64
 }
 
+// kept is what keeping the group in memory costs, in bytes.
+func (g *pendingGroup) kept() int64 { return g.bytes + int64(len(g.entries))*64 }
+
 // Log returns the reader of a partition, nil if there is no such partition.
 func (s *Store) Log(id uint32) *Log {
 	s.logsMu.RLock()
@@ -449,8 +452,9 @@ func (s *Store) write(g *Group, entries []Entry, size int64) error {
 		}
 	}
 	s.pendMu.Lock()
-	s.pending = append(s.pending, pendingGroup{seq, g.ops, entries, size})
-	s.pendingBytes += size + int64(len(entries))*64 // with what keeping them costs
+	p := pendingGroup{seq, g.ops, entries, size}
+	s.pending = append(s.pending, p)
+	s.pendingBytes += p.kept()
 	full := s.pendingBytes >= s.opt.AbsorbBytes
 	s.pendMu.Unlock()
 	s.m.Pending.Add(float64(size))
