@@ -14,6 +14,8 @@ const (
 	freeCheck = time.Second
 	// commitOverhead is what bbolt adds to a commit at most beside its batches: pages of the root and of the bucket.
 	commitOverhead = 4 * blockSize
+	// sealReserve is room in the map for the index and the summary.
+	sealReserve = 2 << 20
 )
 
 // absorbLoop moves what gathers in the journal into the active segment.
@@ -138,9 +140,11 @@ func (s *Store) absorbAll(extra *pendingGroup) error {
 	last := groups[len(groups)-1].seq
 
 	active := s.active.Load()
+	need := size + size/8 + 64*int64(len(entries)) + commitOverhead
 	full := len(s.activeIndex) > 0 && active.bytes.Load()+size+commitOverhead > s.opt.SegmentBytes
-	if full || active.sealed { // sealed: there was no room for the next segment
-		if err := s.roll(); err != nil {
+	outgrows := active.bytes.Load()+need+sealReserve > int64(active.mapped)
+	if full || outgrows || active.sealed { // sealed: there was no room for the next segment
+		if err := s.roll(need); err != nil {
 			return err
 		}
 	}
@@ -186,8 +190,8 @@ func (s *Store) apply(seq uint64, ops []op, entries []Entry) {
 	})
 }
 
-// roll seals the active segment and begins the next one. The caller holds absorbMu.
-func (s *Store) roll() error {
+// roll seals the active segment and begins the next one, with room for a commit of need bytes. The caller holds absorbMu.
+func (s *Store) roll(need int64) error {
 	old := s.active.Load()
 	sum := summarize(old.last, s.activeIndex)
 	if !old.sealed {
@@ -195,7 +199,7 @@ func (s *Store) roll() error {
 			return err
 		}
 	}
-	next, err := createSegment(s.opt.Dir, old.number+1, s.mapBytes(), s.opt.Now(), s.state, s.opt.Faults)
+	next, err := createSegment(s.opt.Dir, old.number+1, max(s.mapBytes(), int(need+2*sealReserve)), s.opt.Now(), s.state, s.opt.Faults)
 	if err != nil {
 		return err
 	}
@@ -215,7 +219,7 @@ func (s *Store) roll() error {
 
 // mapBytes is how much of the active segment is mapped at once: its cap and the largest group beyond, so that bbolt never
 // has to map it anew, which would wait for every reader.
-func (s *Store) mapBytes() int { return int(s.opt.SegmentBytes + s.opt.MaxOpenBytes) }
+func (s *Store) mapBytes() int { return int(s.opt.SegmentBytes + s.opt.MaxOpenBytes + 2*sealReserve) }
 
 // touch notes that a sealed segment is used and unmaps the ones used least recently, beyond MaxMaps.
 func (s *Store) touch(seg *segment) {

@@ -28,7 +28,7 @@ func TestNothingIsReplayedTwiceBehindAnEmptySegment(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.absorbMu.Lock()
-	err := s.roll()
+	err := s.roll(0)
 	want, seq, size := s.state.encode(), s.active.Load().last, s.Log(p.id).Size()
 	s.absorbMu.Unlock()
 	if err != nil {

@@ -41,7 +41,7 @@ func (s *Store) Reclaim() (freed int64, err error) {
 	errs := []error{s.absorb(nil)}
 	s.absorbMu.Lock()
 	if len(s.activeIndex) > 0 && s.opt.Now().Sub(s.active.Load().created) >= s.opt.SegmentAge {
-		if err := s.roll(); err != nil {
+		if err := s.roll(0); err != nil {
 			errs = append(errs, s.classify(err))
 		}
 	}

@@ -492,3 +492,22 @@ type fatal interface {
 	Fatal(args ...any)
 	Fatalf(format string, args ...any)
 }
+
+func TestGroupLargerThanTheMapGetsASegmentThatHoldsItWhileReadersRead(t *testing.T) {
+	opt := testOptions(t.TempDir())
+	opt.SegmentBytes, opt.MaxOpenBytes = 64<<10, 64<<10
+	s := openTest(t, opt)
+	p := newSource(t, s, "p", 0)
+	p.mustAppend(t, 4, 10<<10)
+	sp, err := s.Log(p.id).Read(0, 4, 1) // bbolt could not map the file anew while this is held
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := s.active.Load().number
+	p.mustAppend(t, 800, 10<<10)
+	sp.Release()
+	if seg := s.active.Load(); seg.number == before || seg.bytes.Load() > int64(seg.mapped) {
+		t.Fatalf("segment %d of %d bytes, mapped %d", seg.number, seg.bytes.Load(), seg.mapped)
+	}
+	verify(t, s, p.id, 0, p.durable)
+}
