@@ -1,15 +1,14 @@
 package kafka
 
 import (
-	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/culvert-mq/culvert/sync/meta"
-	"github.com/culvert-mq/culvert/sync/replica"
 )
 
 // Produce: one record batch for each partition. KIP-98 (idempotence), KIP-110 (zstd), KIP-467 (errors of records), KIP-516
@@ -19,96 +18,125 @@ import (
 // announced because librdkafka would not compress without them, and answered with UNSUPPORTED_VERSION, as by Kafka 4. There
 // are no transactions.
 //
-// Batches are appended by the reading goroutine, in order, and the log owns the frame they lie in; the answer waits in the
-// queue until they are durable.
+// The reading goroutine appends each batch as soon as it is there, in order, while the rest of the request is still on its
+// way: a large request needs no more memory than its largest batch, which the log then owns. If the connection breaks inside
+// a request, what came before the break is in the log, as it also is when the answer is lost. The answer waits in the queue
+// until the records are durable.
 func (s *Server) produce(_ context.Context, q *call) (answer, error) {
-	req := new(kmsg.ProduceRequest)
-	if err := q.decode(req); err != nil {
-		return nil, err
+	f := q.frame
+	h := produceHead{}
+	if q.version >= 3 {
+		n := f.length(2)
+		h.transactional = n >= 0
+		f.skip(max(n, 0))
 	}
-	a := &produced{until: q.arrived.Add(time.Duration(max(req.TimeoutMillis, 0)) * time.Millisecond)}
+	h.acks = f.int16()
+	timeout := f.int32()
+	a := &produced{}
 	a.resp.Default()
-	a.resp.Topics = make([]kmsg.ProduceResponseTopic, len(req.Topics))
-	own := q.keepsFrame(req)
-	for i := range req.Topics {
-		t, rt := &req.Topics[i], &a.resp.Topics[i]
-		rt.Default()
-		rt.Topic, rt.TopicID = t.Topic, t.TopicID
-		rt.Partitions = make([]kmsg.ProduceResponseTopicPartition, len(t.Partitions))
-		for j := range t.Partitions {
-			p, rp := &t.Partitions[j], &rt.Partitions[j]
-			rp.Default()
-			rp.Partition = p.Partition
-			if !own {
-				p.Records = bytes.Clone(p.Records)
-			}
-			ad, err := s.appendRecords(q, req, t, p)
-			if err != nil {
-				a.refuse(s, q, t, rp, err)
-				continue
-			}
-			rp.BaseOffset, rp.LogAppendTime, rp.LogStartOffset = ad.BaseOffset, ad.LogAppendTime, ad.StartOffset
-			if ad.Commit != nil {
-				a.pending = append(a.pending, pendingBatch{ad.Commit, i, j})
-			}
+	for range f.array() {
+		if !f.element() {
+			break
 		}
+		s.produceTopic(q, f, &h, a)
 	}
-	if a.silent = req.Acks == 0; a.silent && q.code != codeNone {
+	f.tags()
+	if f.err != nil {
+		return nil, f.err
+	}
+	if a.silent = h.acks == 0; a.silent && q.code != codeNone {
 		return nil, errUnacknowledged
 	}
+	q.arrived = time.Now()
+	a.until = q.arrived.Add(time.Duration(max(timeout, 0)) * time.Millisecond)
 	return a, nil
+}
+
+// produceHead is what a request says before its topics.
+type produceHead struct {
+	acks          int16
+	transactional bool
 }
 
 // errUnacknowledged closes the connection of a producer that wants no answers: it has no other way to learn of an error.
 var errUnacknowledged = errors.New("kafka: records without acknowledgement could not be appended")
 
-// keepsFrame tells whether the batches may stay in the frame. If the frame is mostly something else, they would keep more
-// memory than the log accounts for.
-func (q *call) keepsFrame(req *kmsg.ProduceRequest) bool {
-	size := int64(0)
-	for i := range req.Topics {
-		for j := range req.Topics[i].Partitions {
-			size += int64(len(req.Topics[i].Partitions[j].Records))
-		}
+// produceTopic reads what one topic is sent, and appends it.
+func (s *Server) produceTopic(q *call, f *frameReader, h *produceHead, a *produced) {
+	rt := kmsg.NewProduceResponseTopic()
+	if q.version >= 13 {
+		rt.TopicID = f.uuid()
+	} else {
+		rt.Topic = f.text()
 	}
-	return size*2 >= q.size-512
+	for range f.array() {
+		if !f.element() {
+			return
+		}
+		rp := kmsg.NewProduceResponseTopicPartition()
+		rp.Partition = f.int32()
+		size := max(f.length(4), 0)
+		ad, err := s.appendRecords(q, h, &rt, rp.Partition, size)
+		if f.tags(); f.err != nil {
+			return
+		}
+		if err != nil {
+			a.refuse(s, q, &rt, &rp, err)
+		} else {
+			rp.BaseOffset, rp.LogAppendTime, rp.LogStartOffset = ad.BaseOffset, ad.LogAppendTime, ad.StartOffset
+			if ad.Commit != nil {
+				a.pending = append(a.pending, pendingBatch{ad.Commit, len(a.resp.Topics), len(rt.Partitions)})
+			}
+		}
+		rt.Partitions = append(rt.Partitions, rp)
+	}
+	f.tags()
+	a.resp.Topics = append(a.resp.Topics, rt)
 }
 
-// appendRecords checks what one partition is sent and appends it.
-func (s *Server) appendRecords(q *call, req *kmsg.ProduceRequest, t *kmsg.ProduceRequestTopic, p *kmsg.ProduceRequestTopicPartition) (Appended, error) {
+// appendRecords checks what one partition is sent, the next size bytes of the frame, and appends it. Those bytes are always
+// consumed; they are not kept in memory if they are to be refused whatever they are.
+func (s *Server) appendRecords(q *call, h *produceHead, t *kmsg.ProduceResponseTopic, index int32, size int64) (Appended, error) {
+	f := q.frame
+	part, err := s.producePartition(q, h, t, index)
+	if err == nil && size > int64(part.Config().MaxMessageBytes) {
+		err = fmt.Errorf("%w: %d bytes, %d are allowed", errMessageTooLarge, size, part.Config().MaxMessageBytes)
+	}
+	if err != nil || f.err != nil {
+		f.skip(size)
+		return Appended{}, err
+	}
+	records, err := q.conn.fill(f.br, size)
+	if err != nil {
+		f.err = err
+		return Appended{}, err
+	}
+	f.left -= size
+	defer s.budget.give(size) // once appended it counts against the log's own bound
+	b, err := s.checkRecords(q, part, records)
+	if err != nil {
+		return Appended{}, err
+	}
+	count, bytes := b.Count(), len(b) // b is the log's from here on
+	a, err := part.AppendBatch(b)
+	if err == nil && !a.Duplicate {
+		s.metrics.records.Add(float64(count))
+		s.metrics.batches.Inc()
+		s.metrics.produceBytes.Add(float64(bytes))
+	}
+	return a, err
+}
+
+// producePartition finds the partition, or why it may not be written to.
+func (s *Server) producePartition(q *call, h *produceHead, t *kmsg.ProduceResponseTopic, index int32) (Partition, error) {
 	switch {
 	case q.version < 3:
-		return Appended{}, errOldFormat
-	case req.TransactionID != nil:
-		return Appended{}, errNoTransactions
-	case req.Acks < -1 || req.Acks > 1:
-		return Appended{}, errAcks
+		return nil, errOldFormat
+	case h.transactional:
+		return nil, errNoTransactions
+	case h.acks < -1 || h.acks > 1:
+		return nil, errAcks
 	}
-	for range 2 {
-		part, err := s.producePartition(q, t, p.Partition)
-		if err != nil {
-			return Appended{}, err
-		}
-		b, err := s.checkRecords(q, part, p.Records)
-		if err != nil {
-			return Appended{}, err
-		}
-		n, size, duplicate := b.Count(), len(b), false
-		a, err := part.AppendBatch(b)
-		if errors.Is(err, replica.ErrGone) {
-			continue // the topic was deleted a moment ago; perhaps there is another of that name
-		}
-		if duplicate = a.Duplicate; err == nil && !duplicate {
-			s.metrics.records.Add(float64(n))
-			s.metrics.batches.Inc()
-			s.metrics.produceBytes.Add(float64(size))
-		}
-		return a, err
-	}
-	return Appended{}, replica.ErrUnknownTopicOrPartition
-}
-
-func (s *Server) producePartition(q *call, t *kmsg.ProduceRequestTopic, index int32) (Partition, error) {
 	var part Partition
 	var err error
 	if q.version >= 13 {

@@ -13,7 +13,7 @@ type api struct {
 	needs  string
 	shape  *shape
 	handle handler
-	// records: its requests carry records and may be large. waits: its answer may be long in coming, and what comes after
+	// records: its requests carry records and may be large; the handler reads them from the frame as they arrive. waits: its answer may be long in coming, and what comes after
 	// it on the connection waits.
 	records, waits bool
 
@@ -24,8 +24,7 @@ const keyApiVersions = 18
 
 // apis is what is served. What ApiVersions says, the dispatch, the labels of the metrics and SUPPORT.md derive from it.
 var apis = withFlexible([]api{
-	{key: 0, min: 0, max: 13, needs: "Write Topic", records: true, handle: (*Server).produce,
-		shape: mustShape("s3+ h i [s-12 u13+ [i B]]")},
+	{key: 0, min: 0, max: 13, needs: "Write Topic", records: true, handle: (*Server).produce},
 	{key: 1, min: 4, max: 18, needs: "Read Topic", waits: true, handle: (*Server).fetch,
 		shape: mustShape("i-14 i i i b i7+ i7+ [s-12 u13+ [i i9+ q i12+ q5+ i]] [s7-12 u13+ <i>]7+ s11+ #1(iq)")},
 	{key: 2, min: 0, max: 11, needs: "Describe Topic", handle: typed((*Server).listOffsets),

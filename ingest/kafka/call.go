@@ -3,7 +3,6 @@ package kafka
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -18,8 +17,9 @@ type call struct {
 	unsupported bool // ApiVersions of a version that is not served; version is 0 then
 	correlation int32
 	clientID    string
-	body        []byte // what follows the header
-	size        int64  // of the frame, held in the budget
+	frame       *frameReader
+	body        []byte // what follows the header; nil if the handler reads it from the frame
+	size        int64  // of body, held in the budget
 	arrived     time.Time
 	code        errorCode // the first error in the answer
 	slot        bool      // holds a place among the requests to Fetch
@@ -89,44 +89,28 @@ type frameError struct {
 func (e *frameError) Error() string { return e.err.Error() }
 func (e *frameError) Unwrap() error { return e.err }
 
-var errHeader = errors.New("kafka: request header is cut short")
-
 // fixedHeader is what every request begins with: key, version, correlation id.
 const fixedHeader = 8
 
 func requestKey(b []byte) int16     { return int16(binary.BigEndian.Uint16(b)) }
 func requestVersion(b []byte) int16 { return int16(binary.BigEndian.Uint16(b[2:])) }
 
-// header reads the header of a frame into q, whose api is known. A request of a flexible version has header version 2, any
+// header reads the header of the request, whose api is known. A request of a flexible version has header version 2, any
 // other version 1 (KIP-482); the client id has the old encoding in both.
-func (q *call) header(frame []byte) error {
-	q.version = requestVersion(frame)
-	q.correlation = int32(binary.BigEndian.Uint32(frame[4:]))
+func (q *call) header(f *frameReader) {
+	f.fixed(2)
+	q.version, q.correlation = f.int16(), f.int32()
 	if !q.api.serves(q.version) {
 		// Of ApiVersions alone: a client of the future may have changed everything that follows.
 		q.version, q.unsupported = 0, true
-		return nil
+		return
 	}
-	rest := frame[fixedHeader:]
-	if len(rest) < 2 {
-		return &frameError{reason: "header", err: errHeader}
+	if n := f.length(2); n <= readBuffer {
+		q.clientID = string(f.peek(int(max(n, 0))))
+		f.skip(n)
+	} else {
+		f.skip(n)
 	}
-	n := int(int16(binary.BigEndian.Uint16(rest)))
-	rest = rest[2:]
-	switch {
-	case n > len(rest) || n < -1:
-		return &frameError{reason: "header", err: errHeader}
-	case n > 0:
-		q.clientID, rest = string(rest[:n]), rest[n:]
-	}
-	if q.version >= q.api.flexible {
-		w := shapeWalk{rest: rest, left: 100, flexible: true}
-		w.tags(nil)
-		if w.err != nil {
-			return &frameError{reason: "header", err: errHeader}
-		}
-		rest = w.rest
-	}
-	q.body = rest
-	return nil
+	f.flexible = q.version >= q.api.flexible
+	f.tags()
 }

@@ -26,11 +26,6 @@ const (
 	// quickFrame is the largest frame that is read while a Fetch is outstanding. What is larger waits: a Fetch may take
 	// minutes, and the memory of what comes behind it would be missing elsewhere.
 	quickFrame = 2 << 10
-	// stall is how long a frame that has begun may make no progress.
-	stall = 30 * time.Second
-	// While others wait for memory, a large frame has to gain slowBytes within slowTime.
-	slowBytes = 64 << 10
-	slowTime  = 2 * time.Second
 	// largeFrame is the largest frame of an API that carries no records.
 	largeFrame = 2 << 20
 )
@@ -126,12 +121,8 @@ func (c *conn) read() error {
 			return err
 		}
 		slot := c.pass(a, size)
-		if err := c.srv.budget.take(c.ctx, size); err != nil {
-			return err
-		}
 		q, ans, err := c.request(br, a, size)
 		if q == nil { // nobody is waited for any more, so that the place is not missed
-			c.srv.budget.give(size)
 			return err
 		}
 		q.slot = slot
@@ -208,64 +199,32 @@ func (c *conn) deadline(d time.Duration) error {
 	return nil
 }
 
-// request reads one frame and runs its handler. The call is nil when there is nothing to answer; otherwise an error means
-// that this is the last one. Without an answer the call is over, but what came before it is still to be written.
-func (c *conn) request(br *bufio.Reader, a *api, size int64) (*call, answer, error) {
-	frame, err := c.frame(br, size)
-	if err != nil {
-		return nil, nil, err
+// request reads one frame and runs its handler. The call is nil when there is nothing to answer: the connection ends then,
+// but what came before is still answered.
+func (c *conn) request(br *bufio.Reader, a *api, size int64) (q *call, ans answer, err error) {
+	f := &frameReader{c: c, br: br, left: size}
+	q = &call{conn: c, api: a, frame: f}
+	q.header(f)
+	if f.err == nil && !a.records {
+		n := f.left
+		if q.body, f.err = c.fill(br, n); f.err == nil {
+			q.size, f.left = n, 0
+		}
 	}
-	q := &call{conn: c, api: a, size: size, arrived: time.Now()}
-	c.srv.metrics.bytesIn.Add(float64(size + 4))
-	if err := q.header(frame); err != nil {
-		return nil, nil, err
+	q.arrived = time.Now()
+	if err = f.err; err == nil {
+		ans, err = c.run(q)
 	}
-	ans, err := c.run(q)
+	if err == nil && f.left > 0 {
+		f.skip(f.left)
+		err = f.err
+	}
+	c.srv.metrics.bytesIn.Add(float64(size + 4 - f.left))
 	if ans == nil && err != nil {
+		c.srv.budget.give(q.size)
 		return nil, nil, err
 	}
 	return q, ans, err
-}
-
-// frame reads a frame into memory of exactly its size, which the log may keep. It gets the memory when the frame's
-// beginning is there.
-func (c *conn) frame(br *bufio.Reader, size int64) ([]byte, error) {
-	if _, err := br.Peek(int(min(size, readBuffer))); err != nil {
-		return nil, err
-	}
-	b := make([]byte, size)
-	progress, mark, marked := time.Now(), 0, time.Now()
-	for n := 0; n < len(b); {
-		if br.Buffered() == 0 {
-			if err := c.deadline(slowTime); err != nil {
-				return nil, err
-			}
-		}
-		m, err := br.Read(b[n:])
-		n += m
-		if n == len(b) {
-			break
-		}
-		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-			return nil, err
-		}
-		now := time.Now()
-		if m > 0 {
-			progress = now
-		}
-		if n-mark >= slowBytes {
-			mark, marked = n, now
-		}
-		switch {
-		case c.draining.Load():
-			return nil, errDraining
-		case now.Sub(progress) > stall:
-			return nil, errStalled
-		case now.Sub(marked) > slowTime && size > smallFrame && c.srv.budget.contended():
-			return nil, errStalled
-		}
-	}
-	return b, nil
 }
 
 // run calls the handler. A panic is a bug of ours; it costs this connection and no other.

@@ -1,7 +1,6 @@
 package kafka
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -184,16 +183,17 @@ func TestConnectionsBeyondTheLimitAreClosed(t *testing.T) {
 }
 
 func TestLargeRequestsThatArriveSlowlyGiveWay(t *testing.T) {
-	r := newRig(t, func(c *rigConfig) { c.MaxInflightBytes = 4 << 20; c.MaxRequestBytes = 16 << 20 })
+	r := newRig(t, func(c *rigConfig) { c.MaxInflightBytes = 1 << 20 })
 	r.topic("t", 1)
 	slow := r.wire()
-	slow.raw(append([]byte{0, 0x80, 0, 0, 0, 0, 0, 7, 0, 0, 0, 1}, make([]byte, readBuffer)...)) // 8 MiB announced
-	eventually(t, "the budget is taken", func() bool { return !idleBudget(r.srv.budget.large, r.srv.budget.largeSize) })
+	large := produceRequest("t", -1, make([]byte, 900_000))
+	large.SetVersion(7)
+	slow.raw(kmsg.NewRequestFormatter().AppendRequest(nil, large, 1)[:2*readBuffer])
+	eventually(t, "the budget is taken", func() bool { return !idleBudget(r.srv.budget.large, 1) })
 	// Small requests have a share of their own.
 	w := r.wire()
 	ask[*kmsg.MetadataResponse](w, kmsg.NewPtrMetadataRequest(), 4)
-	big := produceRequest("t", -1, batchOf(string(bytes.Repeat([]byte("x"), 200_000))))
-	if resp := ask[*kmsg.ProduceResponse](w, big, 9); resp.Topics[0].Partitions[0].ErrorCode != 0 {
+	if resp := ask[*kmsg.ProduceResponse](w, produceRequest("t", -1, sized(200_000)), 9); resp.Topics[0].Partitions[0].ErrorCode != 0 {
 		t.Errorf("%+v", resp)
 	}
 	slow.closed()

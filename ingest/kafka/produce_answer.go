@@ -20,7 +20,7 @@ type pendingBatch struct {
 }
 
 // refuse fills in why a partition's records were not appended.
-func (a *produced) refuse(s *Server, q *call, t *kmsg.ProduceRequestTopic, rp *kmsg.ProduceResponseTopicPartition, err error) {
+func (a *produced) refuse(s *Server, q *call, t *kmsg.ProduceResponseTopic, rp *kmsg.ProduceResponseTopicPartition, err error) {
 	code := codeOf(err)
 	if code == codeUnknownServerError {
 		s.log.Error("records could not be appended", "topic", t.Topic, "partition", rp.Partition, "error", err)

@@ -365,17 +365,6 @@ func TestProduceTellsWhyACommitFailed(t *testing.T) {
 	w.closed()
 }
 
-func TestBatchesOfAFrameThatIsMostlySomethingElseAreCopied(t *testing.T) {
-	batch := batchOf("a")
-	req := produceRequest("t", -1, batch)
-	if q := (&call{size: int64(len(batch)) + 100}); !q.keepsFrame(req) {
-		t.Error("a frame of records is not kept")
-	}
-	if q := (&call{size: 1 << 20}); q.keepsFrame(req) {
-		t.Error("a frame of a megabyte is kept for one small batch")
-	}
-}
-
 func TestClientThatGoesAwayDoesNotHoldUpTheCommit(t *testing.T) {
 	r := newRig(t)
 	r.topic("t", 1)

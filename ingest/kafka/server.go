@@ -24,10 +24,11 @@ type Config struct {
 	// Advertise is host:port that clients are told to connect to. Empty: the address by which they reached the node, so
 	// that forwarded ports and port 0 work.
 	Advertise string
-	// MaxRequestBytes is the largest request; 32 MiB.
+	// MaxRequestBytes is the largest request; 100 MiB, as clients expect. What is that large carries records, and is never
+	// in memory as a whole.
 	MaxRequestBytes int32
-	// MaxInflightBytes bounds the requests that are in memory at a time, over all connections; 64 MiB. A single request
-	// may be larger.
+	// MaxInflightBytes bounds what is in memory of requests at a time, over all connections; 32 MiB. What is appended counts
+	// against the log's own bound.
 	MaxInflightBytes int64
 	// MaxConnections is how many connections there may be at a time; 1000. More are closed as they come.
 	MaxConnections int
@@ -46,8 +47,8 @@ type Config struct {
 }
 
 func (c *Config) fill() error {
-	orInt(&c.MaxRequestBytes, 32<<20)
-	orInt(&c.MaxInflightBytes, 64<<20)
+	orInt(&c.MaxRequestBytes, 100<<20)
+	orInt(&c.MaxInflightBytes, 32<<20)
 	orInt(&c.MaxConnections, 1000)
 	orInt(&c.IdleTimeout, 10*time.Minute)
 	orInt(&c.WriteTimeout, 30*time.Second)
