@@ -32,14 +32,18 @@ type produceOptions struct {
 // maxBuffered bounds the memory of records that wait for their acknowledgement.
 const maxBuffered = 8 << 20
 
+// verdictSlack is how much longer than the longest wait nothing may be acknowledged: the client library says better what
+// is wrong, where it dares to. It never gives up a record that a broker may have stored without saying so.
+const verdictSlack = 3 * time.Second
+
 func newProduceCmd() *cobra.Command {
 	o := &produceOptions{partition: -1, maxLine: 1 << 20}
 	cmd := &cobra.Command{
 		Use:   "produce TOPIC",
 		Short: "Store records, one for each line of the input",
 		Long: `Store records, one for each line of the input, and tell how many the node has acknowledged: they are on its disk then.
-Input is read as fast as the node stores, so it may be endless. The first record that is refused ends the command.
-Interrupted (Ctrl-C), it stores what it has read, and tells.
+Input is read as fast as the node stores, so it may be endless. The first record that is refused ends the command, and so
+does a node that acknowledges nothing for the longest wait. Interrupted (Ctrl-C), it stores what it has read, and tells.
 
 The partition follows from the key (as with every Kafka client), or is the one given.`,
 		Example: `  echo 21.5 | culvert produce telemetry --key lamp-17
@@ -97,7 +101,7 @@ func (o *produceOptions) clientOpts() ([]kgo.Opt, []kgo.RecordHeader, error) {
 		kgo.MaxBufferedRecords(50_000),
 		kgo.AllowAutoTopicCreation(),
 		kgo.UnknownTopicRetries(3),
-		kgo.RecordDeliveryTimeout(o.client.timeout),
+		kgo.RecordDeliveryTimeout(max(o.client.timeout, time.Second)), // it takes no less
 		kgo.ProducerLinger(5 * time.Millisecond),
 	}
 	if o.partition >= 0 {
@@ -122,12 +126,20 @@ func (o *produceOptions) run(cmd *cobra.Command) error {
 	p := &producer{cl: cl, topic: o.topic, partition: max(o.partition, 0), headers: headers, started: time.Now(), failed: make(chan struct{})}
 	reading, stop := context.WithCancel(cmd.Context())
 	defer stop()
-	readErr := p.feed(cmd.Context(), o.read(reading, cmd.InOrStdin()))
 	// What has been read is stored even when a signal has ended the context, for as long as the node may take.
-	flush, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), o.client.timeout+time.Second)
+	storing, giveUp := context.WithCancel(context.WithoutCancel(cmd.Context()))
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer giveUp()
+	watching.Go(func() { p.watch(storing, giveUp, o.client.timeout+verdictSlack) })
+	readErr := p.feed(cmd.Context(), storing, o.read(reading, cmd.InOrStdin()))
+	flush, cancel := context.WithTimeout(storing, o.client.timeout+2*verdictSlack)
 	defer cancel()
 	flushErr := cl.Flush(flush)
 	told := p.report(cmd.OutOrStdout(), o.out.kind)
+	if err := p.silence(o.client); err != nil {
+		return err
+	}
 	if err := errors.Join(p.err(), readErr, flushErr); err != nil {
 		return err // that nobody reads the report matters less
 	}
@@ -158,14 +170,59 @@ type producer struct {
 	started   time.Time
 
 	mu     sync.Mutex
+	given  int64         // guarded by mu: to the client
+	ended  int64         // guarded by mu: of these, acknowledged or refused
 	acked  int64         // guarded by mu
-	lost   int64         // guarded by mu: refused, or not known to be stored
+	moved  time.Time     // guarded by mu: when the last one ended, or the first one began to wait
+	silent time.Duration // guarded by mu: how long nothing had ended when the node was given up
 	first  error         // guarded by mu
 	failed chan struct{} // closed with the first error
 }
 
-// feed stores what comes until there is no more, ctx ends, or a record is refused.
-func (p *producer) feed(ctx context.Context, in <-chan input) error {
+// watch gives the node up when records wait and none has ended for patience: the client would wait for ever, since it
+// cannot know whether a record that was sent is stored.
+func (p *producer) watch(ctx context.Context, giveUp context.CancelFunc, patience time.Duration) {
+	t := time.NewTicker(patience / 16)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-t.C:
+			p.mu.Lock()
+			silent := now.Sub(p.moved)
+			stuck := p.given > p.ended && silent >= patience
+			if stuck {
+				p.silent = silent
+				p.fail(context.Canceled)
+			}
+			p.mu.Unlock()
+			if stuck {
+				giveUp()
+				return
+			}
+		}
+	}
+}
+
+// silence is the error of a node that was given up.
+func (p *producer) silence(o *clientOptions) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.silent == 0 {
+		return nil
+	}
+	return &exitError{
+		code: exitUnreachable,
+		err: fmt.Errorf("the node at %s has acknowledged nothing for %s; what is not counted as acknowledged may be stored or not",
+			strings.Join(o.brokers, ", "), p.silent.Round(time.Second)),
+		hint: "`culvert status` shows how it is",
+	}
+}
+
+// feed stores what comes until there is no more, ctx ends, or a record is refused. A record that waits for room does so
+// until storing ends.
+func (p *producer) feed(ctx, storing context.Context, in <-chan input) error {
 	for {
 		select {
 		case <-ctx.Done():
@@ -179,7 +236,13 @@ func (p *producer) feed(ctx context.Context, in <-chan input) error {
 			if r.err != nil {
 				return r.err
 			}
-			p.cl.Produce(context.WithoutCancel(ctx), &kgo.Record{Topic: p.topic, Partition: p.partition, Key: r.key, Value: r.value,
+			p.mu.Lock()
+			if p.given == p.ended {
+				p.moved = time.Now()
+			}
+			p.given++
+			p.mu.Unlock()
+			p.cl.Produce(storing, &kgo.Record{Topic: p.topic, Partition: p.partition, Key: r.key, Value: r.value,
 				Headers: p.headers, Timestamp: time.Now()}, p.done)
 		}
 	}
@@ -188,11 +251,17 @@ func (p *producer) feed(ctx context.Context, in <-chan input) error {
 func (p *producer) done(_ *kgo.Record, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.ended++
+	p.moved = time.Now()
 	if err == nil {
 		p.acked++
 		return
 	}
-	p.lost++
+	p.fail(err)
+}
+
+// fail notes the first error. The caller holds mu.
+func (p *producer) fail(err error) {
 	if p.first == nil {
 		p.first = err
 		close(p.failed)
@@ -211,7 +280,7 @@ func (p *producer) err() error {
 // report tells what became of the records.
 func (p *producer) report(w io.Writer, kind string) error {
 	p.mu.Lock()
-	acked, lost := p.acked, p.lost
+	acked, lost := p.acked, p.given-p.acked
 	p.mu.Unlock()
 	took := time.Since(p.started)
 	if kind == "json" {
