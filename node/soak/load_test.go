@@ -32,7 +32,7 @@ var topics = []string{topicDevices, topicPlain, topicIdempotent}
 func config(commit string) rig.Config {
 	return rig.Config{
 		"node":   "log_level = \"info\"\n",
-		"log":    "segment_bytes = \"4MiB\"\njournal_bytes = \"1MiB\"\nretention = \"unlimited\"\n",
+		"log":    "segment_bytes = \"2MiB\"\njournal_bytes = \"1MiB\"\nretention = \"unlimited\"\n",
 		"commit": commit,
 		"mqtt":   "[[mqtt.route]]\nfilter = \"soak/{device}/v\"\ntopic = \"" + topicDevices + "\"\nkey = \"{device}\"\n",
 	}

@@ -16,7 +16,7 @@ import (
 var (
 	kills         = flag.Int("kills", 50, "how often TestKilledUnderLoad kills the node")
 	seed          = flag.Uint64("seed", 0, "seed of all chance, 0 for a new one; it is printed")
-	rate          = flag.Float64("rate", 8000, "records per second under which the node is killed")
+	rate          = flag.Float64("rate", 25000, "records per second under which the node is killed")
 	culvertBinary = flag.String("binary", "", "culvert binary to test instead of one built from this tree")
 	keep          = flag.String("keep", "", "directory under which data is kept, for looking at it afterwards")
 )
