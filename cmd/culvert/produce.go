@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -31,6 +34,13 @@ type produceOptions struct {
 
 // maxBuffered bounds the memory of records that wait for their acknowledgement.
 const maxBuffered = 8 << 20
+
+const (
+	// defaultBatch is the largest batch that a topic takes unless it is told otherwise, there and with Kafka.
+	defaultBatch = 1<<20 + 12
+	// leastBatch is the least that the client library takes for a limit of batches.
+	leastBatch = 512
+)
 
 // verdictSlack is how much longer than the longest wait nothing may be acknowledged: the client library says better what
 // is wrong, where it dares to. It never gives up a record that a broker may have stored without saying so.
@@ -70,7 +80,7 @@ The partition follows from the key (as with every Kafka client), or is the one g
 	return cmd
 }
 
-// clientOpts checks the flags and returns what the client needs to know.
+// clientOpts checks the flags and returns what the client needs to know, but for the size of batches.
 func (o *produceOptions) clientOpts() ([]kgo.Opt, []kgo.RecordHeader, error) {
 	codecs := map[string]kgo.CompressionCodec{"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(),
 		"snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression()}
@@ -96,7 +106,6 @@ func (o *produceOptions) clientOpts() ([]kgo.Opt, []kgo.RecordHeader, error) {
 	opts := []kgo.Opt{
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.ProducerBatchCompression(codec),
-		kgo.ProducerBatchMaxBytes(int32(max(o.maxLine+1024, 1000012))),
 		kgo.MaxBufferedBytes(int(max(maxBuffered, 2*o.maxLine))),
 		kgo.MaxBufferedRecords(50_000),
 		kgo.AllowAutoTopicCreation(),
@@ -115,11 +124,14 @@ func (o *produceOptions) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	cl, err := o.client.connect(cmd.Context(), opts...)
+	var limit atomic.Int32
+	limit.Store(defaultBatch)
+	cl, err := o.client.connect(cmd.Context(), append(opts, kgo.ProducerBatchMaxBytesFn(func(string) int32 { return limit.Load() }))...)
 	if err != nil {
 		return err
 	}
 	defer cl.Close()
+	limit.Store(o.batchLimit(cmd.Context(), cl))
 	if err := o.checkPartition(cmd.Context(), cl); err != nil {
 		return err
 	}
@@ -144,6 +156,22 @@ func (o *produceOptions) run(cmd *cobra.Command) error {
 		return err // that nobody reads the report matters less
 	}
 	return told
+}
+
+// batchLimit asks for the largest batch that the topic takes: the client fills batches up to what it is told.
+func (o *produceOptions) batchLimit(ctx context.Context, cl *kgo.Client) int32 {
+	ctx, cancel := o.client.bounded(ctx)
+	defer cancel()
+	limit := int64(defaultBatch) // of a topic that is created by producing; anything else that is wrong, producing tells
+	if topics, err := kadm.NewClient(cl).DescribeTopicConfigs(ctx, o.topic); err == nil {
+		topic, _ := topics.On(o.topic, nil)
+		for _, c := range topic.Configs {
+			if n, err := strconv.ParseInt(c.MaybeValue(), 10, 32); c.Key == "max.message.bytes" && err == nil {
+				limit = n
+			}
+		}
+	}
+	return int32(max(leastBatch, min(limit, max(defaultBatch, int64(o.maxLine)+1024))))
 }
 
 // checkPartition refuses a partition that does not exist: the client would wait for it.

@@ -122,3 +122,18 @@ func TestProducingEndsWhenTheNodeGoesAway(t *testing.T) {
 		})
 	}
 }
+
+func TestManyRecordsFillNoBatchBeyondWhatTheTopicTakes(t *testing.T) {
+	startNode(t, func(*config.Config) {})
+	must(t, "", "topic", "create", "small", "--config", "max.message.bytes=3000")
+	lines := strings.Repeat("a line of forty bytes, with its line end\n", 200_000)
+	for _, args := range []string{"produce new", "produce small", "produce new --max-record 10MiB"} {
+		if code, stdout, stderr := cli(t, lines[:len(lines)/(1+strings.Count(args, "small")*9)], strings.Fields(args)...); code != exitOK {
+			t.Errorf("culvert %s: exit code %d, %q, %q", args, code, stdout, stderr)
+		}
+	}
+	code, _, stderr := cli(t, strings.Repeat("x", 4000), "produce", "small")
+	if code != exitFailure || !strings.Contains(stderr, "MESSAGE_TOO_LARGE") {
+		t.Errorf("a record that the topic does not take: exit code %d, %q", code, stderr)
+	}
+}
