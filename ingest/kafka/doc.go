@@ -6,6 +6,7 @@
 //
 // Two goroutines serve a connection. The reading one takes a frame, checks its shape, decodes it and runs its handler; what
 // the handler leaves, an answer, goes into a bounded queue. The writing one takes the answers in order, waits for what they
-// wait for, and writes them. So a Produce request is appended as soon as it has arrived while those before it are still
-// being synced, and a Fetch runs where its bytes can go from a mapped segment straight to the socket.
+// wait for, and writes them. So the records of a Produce request are appended one batch after the other as they arrive, while
+// those of the requests before are still being synced, and a Fetch runs where its bytes can go from a mapped segment straight
+// to the socket.
 package kafka
