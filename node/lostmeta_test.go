@@ -1,7 +1,6 @@
 package node
 
 import (
-	"context"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -24,7 +23,7 @@ func halfStart(t *testing.T, c *config.Config) {
 			t.Fatal(err)
 		}
 	}
-	if err := n.close(context.Background()); err != nil {
+	if err := n.close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -189,7 +189,7 @@ func millis(d config.Duration) string { return strconv.FormatInt(d.Milliseconds(
 
 func (n *Node) newKafka(c *config.Config) (*kafka.Server, error) {
 	cfg := kafka.Config{
-		Defaults: n.topics.currentDefaults(), Advertise: c.Kafka.Advertise, MaxRequestBytes: int32(c.Kafka.MaxRequestBytes), //nolint:gosec // config bounds it
+		Defaults: n.topics.currentDefaults(), Advertise: c.Kafka.Advertise, MaxRequestBytes: int32(c.Kafka.MaxRequestBytes),
 		MaxInflightBytes: int64(c.Kafka.MaxInflightBytes), MaxConnections: int(c.Kafka.MaxConnections),
 		IdleTimeout: c.Kafka.IdleTimeout.Std(), WriteTimeout: c.Kafka.WriteTimeout.Std(), DataDir: c.Node.DataDir,
 		Space: func() (total, free int64, err error) { return space(c.Node.DataDir) },
@@ -204,5 +204,5 @@ func space(dir string) (total, free int64, err error) {
 		return 0, 0, err
 	}
 	free, err = fsx.FreeBytes(dir)
-	return int64(st.Blocks) * int64(st.Bsize), free, errors.Join(err) //nolint:gosec,unconvert // a real device; the field types differ between architectures
+	return int64(st.Blocks) * int64(st.Bsize), free, errors.Join(err) //nolint:unconvert // a real device; the field types differ between architectures
 }

@@ -5,7 +5,7 @@ import "encoding/binary"
 // partitionOf returns the partition, of n, that Kafka's default partitioner gives a key: the 32-bit murmur2 hash of the
 // key, made positive, modulo n. So a device that publishes over MQTT lands where a native producer with the same key does.
 func partitionOf(key []byte, n int) int32 {
-	return int32(murmur2(key)&0x7fffffff) % int32(n) //nolint:gosec // the hash has 31 bits, n is a number of partitions
+	return int32(murmur2(key)&0x7fffffff) % int32(n)
 }
 
 // murmur2 is Austin Appleby's MurmurHash2 with the seed that Kafka uses.
@@ -14,7 +14,7 @@ func murmur2(b []byte) uint32 {
 		seed = 0x9747b28c
 		m    = 0x5bd1e995
 	)
-	h := seed ^ uint32(len(b)) //nolint:gosec // as the reference does
+	h := seed ^ uint32(len(b))
 	for len(b) >= 4 {
 		k := binary.LittleEndian.Uint32(b) * m
 		h = h*m ^ (k^k>>24)*m

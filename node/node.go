@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -121,8 +122,8 @@ func (n *Node) onClose(fn func(context.Context) error) { n.closers = append(n.cl
 
 func (n *Node) close(ctx context.Context) error {
 	var errs []error
-	for i := len(n.closers) - 1; i >= 0; i-- {
-		errs = append(errs, n.closers[i](ctx))
+	for _, fn := range slices.Backward(n.closers) {
+		errs = append(errs, fn(ctx))
 	}
 	n.closers = nil
 	return errors.Join(errs...)
@@ -204,7 +205,7 @@ func (n *Node) listen(c *config.Config) error {
 		if l.address == "" {
 			continue
 		}
-		nl, err := net.Listen("tcp", l.address)
+		nl, err := new(net.ListenConfig).Listen(context.Background(), "tcp", l.address)
 		if err != nil {
 			return &ListenError{l.protocol, l.address, err}
 		}

@@ -47,7 +47,7 @@ func start(t *testing.T, c *config.Config) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context())) // stop ends it
 	done := make(chan error, 1)
 	go func() { done <- n.Run(ctx) }()
 	r := &running{Node: n, t: t}

@@ -51,7 +51,7 @@ func (l offsetsLog) Partitions(ctx context.Context, create bool) ([]group.Partit
 	}
 	all := make([]group.Partition, len(t.Partitions))
 	for i := range t.Partitions {
-		p, err := l.topics.replicas.ByID(t.ID, int32(i)) //nolint:gosec // meta bounds the number of partitions
+		p, err := l.topics.replicas.ByID(t.ID, int32(i))
 		if err != nil {
 			return nil, fmt.Errorf("%s-%d: %w", t.Name, i, err)
 		}

@@ -51,7 +51,7 @@ func upstreamConfig(c *config.Config) upstream.Config {
 	u.Exclude = c.Upstream.Exclude
 	u.Compression = c.Upstream.Compression
 	u.Linger = c.Upstream.Linger.Std()
-	u.MaxBatchBytes = int32(c.Upstream.MaxBatchBytes) //nolint:gosec // config bounds it
+	u.MaxBatchBytes = int32(c.Upstream.MaxBatchBytes)
 	u.MaxInflightBytes = int64(c.Upstream.MaxInflightBytes)
 	u.MaxBackoff = c.Upstream.MaxBackoff.Std()
 	u.DrainTimeout = min(u.DrainTimeout, c.Node.StopTimeout.Std()/2)
@@ -59,7 +59,7 @@ func upstreamConfig(c *config.Config) upstream.Config {
 	u.Create = upstream.Create{
 		Enabled:     c.Upstream.Create.Enabled,
 		Partitions:  c.Upstream.Create.Partitions,
-		Replication: int16(c.Upstream.Create.Replication), //nolint:gosec // config bounds it
+		Replication: int16(c.Upstream.Create.Replication),
 	}
 	u.TLS = upstream.TLS(c.Upstream.TLS)
 	u.SASL = upstream.SASL(c.Upstream.SASL)

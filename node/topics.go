@@ -77,7 +77,7 @@ func (t *topics) await(ctx context.Context, topic *meta.Topic) error {
 			if p.Leader != self {
 				continue
 			}
-			if _, err := t.replicas.ByID(topic.ID, int32(i)); err != nil { //nolint:gosec // meta bounds the number of partitions
+			if _, err := t.replicas.ByID(topic.ID, int32(i)); err != nil {
 				return true
 			}
 		}

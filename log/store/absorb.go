@@ -116,7 +116,7 @@ func (s *Store) absorb(extra *pendingGroup) error {
 // absorbAll does what absorb does. The caller holds absorbMu.
 func (s *Store) absorbAll(extra *pendingGroup) error {
 	s.pendMu.Lock()
-	groups := s.pending[:len(s.pending):len(s.pending)]
+	groups := slices.Clip(s.pending)
 	s.pendMu.Unlock()
 	n := len(groups)
 	if extra != nil {

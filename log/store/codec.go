@@ -64,18 +64,21 @@ func appendInfo(b []byte, p PartitionInfo) []byte {
 	return append(b, p.Topic...)
 }
 
+// blockVersion is that of every block there is; see FORMAT.md.
+const blockVersion = 1
+
 // seal wraps a body in magic, version, length and CRC32C.
-func seal(magic string, version uint16, body []byte) []byte {
+func seal(magic string, body []byte) []byte {
 	b := make([]byte, 0, len(body)+14)
 	b = append(b, magic...)
-	b = binary.BigEndian.AppendUint16(b, version)
+	b = binary.BigEndian.AppendUint16(b, blockVersion)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(body))) //nolint:gosec // bodies are far below 4 GiB
 	b = append(b, body...)
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
 // unseal checks what seal wrote and returns the body.
-func unseal(magic string, version uint16, b []byte) ([]byte, error) {
+func unseal(magic string, b []byte) ([]byte, error) {
 	if len(b) < 14 || string(b[:4]) != magic {
 		return nil, fmt.Errorf("no %s block", magic)
 	}
@@ -87,15 +90,14 @@ func unseal(magic string, version uint16, b []byte) ([]byte, error) {
 	if crc32.Checksum(b[:sum], castagnoli) != binary.BigEndian.Uint32(b[sum:]) {
 		return nil, fmt.Errorf("%s block: checksum does not match", magic)
 	}
-	if v := binary.BigEndian.Uint16(b[4:]); v > version {
+	if v := binary.BigEndian.Uint16(b[4:]); v > blockVersion {
 		return nil, fmt.Errorf("%s block of version %d: %w", magic, v, ErrVersion)
 	}
 	return b[10:sum], nil
 }
 
 const (
-	stateMagic   = "CVST"
-	stateVersion = 1
+	stateMagic = "CVST"
 )
 
 func (s *State) encode() []byte {
@@ -123,7 +125,7 @@ func (s *State) encode() []byte {
 			pr := p.Producers[id]
 			b = binary.BigEndian.AppendUint64(b, uint64(id))
 			b = binary.BigEndian.AppendUint16(b, uint16(pr.Epoch))
-			b = append(b, byte(len(pr.Batches)))
+			b = append(b, byte(len(pr.Batches))) //nolint:gosec // at most producerWindow
 			for _, d := range pr.Batches {
 				b = binary.BigEndian.AppendUint32(b, uint32(d.BaseSequence))
 				b = binary.BigEndian.AppendUint32(b, uint32(d.LastSequence))
@@ -132,11 +134,11 @@ func (s *State) encode() []byte {
 			}
 		}
 	}
-	return seal(stateMagic, stateVersion, b)
+	return seal(stateMagic, b)
 }
 
 func decodeState(b []byte) (*State, error) {
-	body, err := unseal(stateMagic, stateVersion, b)
+	body, err := unseal(stateMagic, b)
 	if err != nil {
 		return nil, err
 	}

@@ -19,27 +19,26 @@ type indexEntry struct {
 
 const (
 	indexMagic     = "CVIX"
-	indexVersion   = 1
 	indexEntrySize = 40
 )
 
 func encodeIndex(entries []indexEntry) []byte {
 	b := make([]byte, 0, len(entries)*indexEntrySize)
 	for _, e := range entries {
-		b = binary.BigEndian.AppendUint64(b, uint64(e.base))    //nolint:gosec // offsets are not negative
-		b = binary.BigEndian.AppendUint64(b, uint64(e.next))    //nolint:gosec // offsets are not negative
-		b = binary.BigEndian.AppendUint64(b, uint64(e.maxTime)) //nolint:gosec // two's complement on disk
+		b = binary.BigEndian.AppendUint64(b, uint64(e.base))
+		b = binary.BigEndian.AppendUint64(b, uint64(e.next))
+		b = binary.BigEndian.AppendUint64(b, uint64(e.maxTime))
 		b = binary.BigEndian.AppendUint64(b, e.seq)
-		b = binary.BigEndian.AppendUint64(b, uint64(e.bytes)) //nolint:gosec // sizes are not negative
+		b = binary.BigEndian.AppendUint64(b, uint64(e.bytes))
 	}
-	return seal(indexMagic, indexVersion, b)
+	return seal(indexMagic, b)
 }
 
 // packedIndex is an index as it lies in a sealed segment.
 type packedIndex []byte
 
 func openIndex(b []byte) (packedIndex, error) {
-	body, err := unseal(indexMagic, indexVersion, b)
+	body, err := unseal(indexMagic, b)
 	if err != nil {
 		return nil, err
 	}
@@ -54,9 +53,9 @@ func (p packedIndex) len() int { return len(p) / indexEntrySize }
 func (p packedIndex) at(i int) indexEntry {
 	b := p[i*indexEntrySize:]
 	return indexEntry{
-		base: int64(binary.BigEndian.Uint64(b)), next: int64(binary.BigEndian.Uint64(b[8:])), //nolint:gosec // as written
-		maxTime: int64(binary.BigEndian.Uint64(b[16:])), seq: binary.BigEndian.Uint64(b[24:]), //nolint:gosec // as written
-		bytes: int64(binary.BigEndian.Uint64(b[32:])), //nolint:gosec // as written
+		base: int64(binary.BigEndian.Uint64(b)), next: int64(binary.BigEndian.Uint64(b[8:])),
+		maxTime: int64(binary.BigEndian.Uint64(b[16:])), seq: binary.BigEndian.Uint64(b[24:]),
+		bytes: int64(binary.BigEndian.Uint64(b[32:])),
 	}
 }
 
@@ -84,8 +83,7 @@ func (s summary) bytes() int64 {
 }
 
 const (
-	summaryMagic   = "CVSM"
-	summaryVersion = 1
+	summaryMagic = "CVSM"
 )
 
 func (s summary) encode() []byte {
@@ -94,14 +92,14 @@ func (s summary) encode() []byte {
 	for _, p := range s.Partitions {
 		b = binary.BigEndian.AppendUint32(b, p.ID)
 		for _, v := range []int64{p.Base, p.Next, p.MaxTime, p.Bytes} {
-			b = binary.BigEndian.AppendUint64(b, uint64(v)) //nolint:gosec // two's complement on disk
+			b = binary.BigEndian.AppendUint64(b, uint64(v))
 		}
 	}
-	return seal(summaryMagic, summaryVersion, b)
+	return seal(summaryMagic, b)
 }
 
 func decodeSummary(b []byte) (*summary, error) {
-	body, err := unseal(summaryMagic, summaryVersion, b)
+	body, err := unseal(summaryMagic, b)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +149,7 @@ func (e *indexEntry) add(b record.Batch) {
 func firstReaching(n int, from int64, next func(i int) int64) int {
 	lo, hi := 0, n
 	for lo < hi {
-		if mid := int(uint(lo+hi) >> 1); next(mid) <= from { //nolint:gosec // the sum of two slice indexes
+		if mid := int(uint(lo+hi) >> 1); next(mid) <= from {
 			lo = mid + 1
 		} else {
 			hi = mid

@@ -16,15 +16,14 @@ import (
 )
 
 const (
-	blockSize      = 4096
-	journalName    = "journal"
-	journalMagic   = "CVJF"
-	journalVersion = 1
-	frameMagic     = "CVJG"
-	frameVersion   = 1
-	frameHeader    = 32 // magic 4, version 2, reserved 2, nonce 8, sequence 8, length 4, crc 4
-	itemHeader     = 8  // partition 4, length 4
-	opPartition    = 0xFFFFFFFF
+	blockSize    = 4096
+	journalName  = "journal"
+	journalMagic = "CVJF"
+	frameMagic   = "CVJG"
+	frameVersion = 1
+	frameHeader  = 32 // magic 4, version 2, reserved 2, nonce 8, sequence 8, length 4, crc 4
+	itemHeader   = 8  // partition 4, length 4
+	opPartition  = 0xFFFFFFFF
 )
 
 // journal is a ring of preallocated blocks behind one header block. A group is a frame: it begins on a block, its
@@ -70,7 +69,7 @@ func createJournal(dir string, size int64, faults fsx.Faults) (*journal, error) 
 	body := binary.BigEndian.AppendUint64(nonce[:], uint64(size))
 	err = fsx.Zero(f, blockSize+size)
 	if err == nil {
-		_, err = f.WriteAt(seal(journalMagic, journalVersion, body), 0)
+		_, err = f.WriteAt(seal(journalMagic, body), 0)
 	}
 	if err == nil {
 		err = f.Sync()
@@ -99,9 +98,9 @@ func openJournal(dir string, faults fsx.Faults) (*journal, error) {
 	_, err = f.ReadAt(head[:], 0)
 	if err == nil {
 		var body []byte
-		if body, err = unseal(journalMagic, journalVersion, head[:]); err == nil {
+		if body, err = unseal(journalMagic, head[:]); err == nil {
 			j.nonce = binary.BigEndian.Uint64(body)
-			j.size = int64(binary.BigEndian.Uint64(body[8:])) //nolint:gosec // checked below
+			j.size = int64(binary.BigEndian.Uint64(body[8:]))
 		}
 	}
 	if err == nil {

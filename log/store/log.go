@@ -182,7 +182,7 @@ func (l *Log) collectRun(s *Span, r indexEntry, from, limit int64, size int) (fu
 		}
 	}
 	seen := false
-	for ; k != nil && len(k) == 12 && binary.BigEndian.Uint32(k) == l.id; k, v = c.Next() {
+	for ; len(k) == 12 && binary.BigEndian.Uint32(k) == l.id; k, v = c.Next() {
 		if len(s.Batches) > 0 && s.bytes+len(v) > size {
 			return true, nil
 		}

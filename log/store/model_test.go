@@ -2,7 +2,6 @@ package store
 
 import (
 	"fmt"
-	"os"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,7 +22,6 @@ type model struct {
 	live []*modelPartition
 	dead []uint32
 	next int32
-	dirs []string
 }
 
 func (m *model) open(rt *rapid.T) {
@@ -82,11 +80,7 @@ func (m *model) checkStates(rt *rapid.T) {
 
 func TestStoreIsWhatANaiveLogWouldBe(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		dir, err := os.MkdirTemp(t.TempDir(), "")
-		if err != nil {
-			rt.Fatal(err)
-		}
-		m := &model{t: t, opt: testOptions(dir)}
+		m := &model{t: t, opt: testOptions(t.TempDir())}
 		m.opt.SegmentBytes, m.opt.JournalBytes, m.opt.DirectBytes, m.opt.AbsorbBytes = 128<<10, 96<<10, 16<<10, 24<<10
 		m.open(rt)
 		pick := func() *modelPartition {

@@ -130,7 +130,7 @@ func (c *pageCheck) page(id uint64, depth int) error {
 		_, err := c.f.ReadAt(b, off+pos)
 		return b, err
 	}
-	return c.elements(id, int64(overflow+1)*blockSize, read, depth)
+	return c.elements(id, int64(overflow+1)*blockSize, read, depth) //nolint:gosec // checked to be within the file
 }
 
 // elements checks a branch or leaf page of size bytes, of which read returns n bytes at pos.

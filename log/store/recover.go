@@ -343,8 +343,7 @@ func (s *Store) replayGroup(g replayed) {
 
 // setAside renames a segment that err says is damaged and reports whether it did.
 func (s *Store) setAside(seg *segment, sum *summary, err error) bool {
-	var d *DamageError
-	if !errors.As(err, &d) {
+	if _, ok := errors.AsType[*DamageError](err); !ok {
 		return false
 	}
 	seg.detach(errGone)

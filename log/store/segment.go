@@ -23,9 +23,8 @@ import (
 )
 
 const (
-	segmentSuffix  = ".seg"
-	segmentMagic   = "CVSG"
-	segmentVersion = 1
+	segmentSuffix = ".seg"
+	segmentMagic  = "CVSG"
 )
 
 // Keys of a segment. The header bucket sorts before all commits, which are keyed by their sequence number.
@@ -99,9 +98,9 @@ func createSegment(dir string, number uint64, mapped int, now time.Time, state *
 			return err
 		}
 		body := binary.BigEndian.AppendUint64(nil, number)
-		body = binary.BigEndian.AppendUint64(body, uint64(now.UnixMilli())) //nolint:gosec // two's complement on disk
+		body = binary.BigEndian.AppendUint64(body, uint64(now.UnixMilli()))
 		return errors.Join(
-			h.Put(keySegment, seal(segmentMagic, segmentVersion, body)),
+			h.Put(keySegment, seal(segmentMagic, body)),
 			h.Put(keyState, state.encode()))
 	})
 	if err == nil {
@@ -255,7 +254,7 @@ func seqKey(seq uint64) []byte { return binary.BigEndian.AppendUint64(nil, seq) 
 
 func itemKey(dst []byte, partition uint32, n int64) []byte {
 	dst = binary.BigEndian.AppendUint32(dst[:0], partition)
-	return binary.BigEndian.AppendUint64(dst, uint64(n)) //nolint:gosec // offsets and orders are not negative
+	return binary.BigEndian.AppendUint64(dst, uint64(n))
 }
 
 // update runs fn in a transaction that writes. An error leaves the segment as it was, except ErrFailed: the commit may be
@@ -273,8 +272,7 @@ func (g *segment) update(fn func(tx *bolt.Tx) error) (*bolt.Tx, error) {
 		}
 		return tx.Commit()
 	})
-	var d *DamageError
-	if errors.As(err, &d) { // a panic; the writer's lock must not stay taken, closing the database waits for it
+	if _, ok := errors.AsType[*DamageError](err); ok { // a panic; the writer's lock must not stay taken, closing the database waits for it
 		_ = guard(g, tx.Rollback)
 		return nil, fmt.Errorf("%w: %w", ErrFailed, err)
 	}
@@ -374,11 +372,11 @@ func (g *segment) readHeader(wantState bool) (sum *summary, state *State, err er
 		if h == nil {
 			return &DamageError{Segment: g.number, Path: g.path, Err: errors.New("no header")}
 		}
-		body, err := unseal(segmentMagic, segmentVersion, h.Get(keySegment))
+		body, err := unseal(segmentMagic, h.Get(keySegment))
 		if err != nil || len(body) < 16 || binary.BigEndian.Uint64(body) != g.number {
 			return &DamageError{Segment: g.number, Path: g.path, Err: errors.Join(errors.New("header"), err)}
 		}
-		g.created = time.UnixMilli(int64(binary.BigEndian.Uint64(body[8:]))) //nolint:gosec // two's complement on disk
+		g.created = time.UnixMilli(int64(binary.BigEndian.Uint64(body[8:])))
 		if raw := h.Get(keySummary); raw != nil {
 			if sum, err = decodeSummary(raw); err != nil {
 				return &DamageError{Segment: g.number, Path: g.path, Err: err}
@@ -455,7 +453,7 @@ func checkBatch(k, v []byte) (record.Batch, error) {
 		return nil, err
 	case len(rest) != 0:
 		return nil, fmt.Errorf("%d bytes behind a batch", len(rest))
-	case uint64(b.BaseOffset()) != binary.BigEndian.Uint64(k[4:]): //nolint:gosec // compared as bits
+	case uint64(b.BaseOffset()) != binary.BigEndian.Uint64(k[4:]):
 		return nil, fmt.Errorf("batch at offset %d says %d", binary.BigEndian.Uint64(k[4:]), b.BaseOffset())
 	case !b.VerifyCRC():
 		return nil, fmt.Errorf("batch at offset %d: checksum does not match", b.BaseOffset())

@@ -212,7 +212,7 @@ func (s *Store) submit(ops ...op) (*Group, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	frees := !slices.ContainsFunc(ops, func(o op) bool { return o.kind == opCreate })
-	if err := s.takes(); err != nil && !(frees && errors.Is(err, ErrFull)) {
+	if err := s.takes(); err != nil && (!frees || !errors.Is(err, ErrFull)) {
 		return nil, err
 	}
 	g := s.open

@@ -74,7 +74,7 @@ var bad = []struct{ name, document, want string }{
 	{"nothing to listen on", "kafka.listen = \"\"\nmqtt.listen = \"\"", `f:1: kafka.listen and mqtt.listen are empty, so nothing could reach the node (mqtt.listen: f:2); give one of them an address`},
 	{"advertising no address", "[kafka]\nadvertise = \"0.0.0.0:9092\"", `f:2: kafka.advertise is "0.0.0.0:9092", where no client can connect to; write it like "gateway-7.example:9092"`},
 
-	{"batch above the request", "[log]\nmax_message_bytes = \"9MiB\"", `f:2: log.max_message_bytes is 9MiB, but kafka.max_request_bytes is 8MiB: no client could send such a batch; make it 8MiB or less, or raise kafka.max_request_bytes`},
+	{"batch above the request", "[kafka]\nmax_request_bytes = \"8MiB\"\n[log]\nmax_message_bytes = \"9MiB\"", `f:4: log.max_message_bytes is 9MiB, but kafka.max_request_bytes is 8MiB: no client could send such a batch (kafka.max_request_bytes: f:2); make it 8MiB or less, or raise kafka.max_request_bytes`},
 	{"packet above the batch", "[log]\nmax_message_bytes = \"512KiB\"", `f:2: mqtt.max_packet_bytes is 1MiB, but log.max_message_bytes is 512KiB: such a message could not be stored; make it 512KiB or less, or raise log.max_message_bytes`},
 	{"both places are told", "[log]\nmax_message_bytes = \"512KiB\"\n[mqtt]\nmax_packet_bytes = \"768KiB\"", `f:4: mqtt.max_packet_bytes is 768KiB, but log.max_message_bytes is 512KiB: such a message could not be stored (log.max_message_bytes: f:2); make it 512KiB or less, or raise log.max_message_bytes`},
 	{"absorption above the segment", "[log]\nsegment_bytes = \"1MiB\"\n[commit]\nabsorb_bytes = \"2MiB\"", `f:4: commit.absorb_bytes is 2MiB, but log.segment_bytes is 1MiB: a segment must hold what is written to it at a time (log.segment_bytes: f:2); make it 1MiB or less, or raise log.segment_bytes`},
@@ -85,7 +85,7 @@ var bad = []struct{ name, document, want string }{
 	{"segments older than the retention", "[log]\nretention = \"1h\"", `f:2: log.segment_age is 1d, but log.retention is 1h: records go in whole segments, so they would stay longer than promised; make it 1h or less`},
 	{"client above all clients", "[mqtt]\nmax_inflight_bytes = \"32MiB\"", `f:2: mqtt.max_inflight_bytes is 32MiB, but mqtt.max_total_inflight_bytes is 16MiB: one client would be promised more than all together; make it 16MiB or less, or raise mqtt.max_total_inflight_bytes`},
 	{"promises above the memory", "[node]\nmemory_limit = \"96MiB\"", `f:2: node.memory_limit is 96MiB, but log.max_pending_bytes, kafka.max_inflight_bytes, mqtt.max_total_inflight_bytes, mqtt.max_total_outbound_bytes, mqtt.max_held_bytes, mqtt.max_retained_bytes together may take 128MiB; raise it, or lower them`},
-	{"request above all requests", "[kafka]\nmax_inflight_bytes = \"4MiB\"", `f:2: kafka.max_request_bytes is 8MiB, but kafka.max_inflight_bytes is 4MiB: one request would be promised more than all together; make it 4MiB or less, or raise kafka.max_inflight_bytes`},
+	{"batch above all requests", "[kafka]\nmax_inflight_bytes = \"1MiB\"", `f:2: log.max_message_bytes is 1048588, but kafka.max_inflight_bytes is 1MiB: such a batch could not be held; make it 1MiB or less, or raise kafka.max_inflight_bytes`},
 
 	{"route without a filter", "[[mqtt.route]]\ntopic = \"a\"", `f:1: mqtt.route[0].filter is missing; every route needs an MQTT topic filter`},
 	{"route without a topic", "[[mqtt.route]]\nfilter = \"a\"", `f:1: mqtt.route[0].topic is missing; every route needs the topic of the log it leads to`},

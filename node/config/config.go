@@ -110,7 +110,7 @@ type Kafka struct {
 	// Must be written out as true to listen beyond loopback: anybody who reaches the port may read and write.
 	AllowAnonymous bool `toml:"allow_anonymous"`
 
-	// Largest request that is read.
+	// Largest request that is read. Records are stored batch by batch as they arrive: it is not memory.
 	MaxRequestBytes Size `toml:"max_request_bytes" min:"64KiB" max:"256MiB"`
 
 	// Requests that are in memory at a time, over all connections; beyond it connections wait to be read.
@@ -339,7 +339,7 @@ func Default() *Config {
 		},
 		Kafka: Kafka{
 			Listen:            "127.0.0.1:9092",
-			MaxRequestBytes:   8 * MiB,
+			MaxRequestBytes:   100 * MiB,
 			MaxInflightBytes:  32 * MiB,
 			MaxConnections:    1000,
 			IdleTimeout:       Duration(10 * time.Minute),

@@ -33,8 +33,7 @@ func TestEveryKeyIsHonoured(t *testing.T) {
 	}
 	var check func(section string, typ reflect.Type)
 	check = func(section string, typ reflect.Type) {
-		for i := range typ.NumField() {
-			f := typ.Field(i)
+		for f := range typ.Fields() {
 			if f.Tag.Get("toml") == "" {
 				continue
 			}

@@ -170,8 +170,8 @@ func (v *validator) sizes() {
 		"one partition would be promised more than the log may take in all")
 	fits("mqtt.max_packet_bytes", m.MaxPacketBytes, 1, "mqtt.max_inflight_bytes", m.MaxInflightBytes,
 		"such a message could not be held")
-	fits("kafka.max_request_bytes", c.Kafka.MaxRequestBytes, 1, "kafka.max_inflight_bytes", c.Kafka.MaxInflightBytes,
-		"one request would be promised more than all together")
+	fits("log.max_message_bytes", l.MaxMessageBytes, 1, "kafka.max_inflight_bytes", c.Kafka.MaxInflightBytes,
+		"such a batch could not be held")
 	fits("mqtt.max_outbound_bytes", m.MaxOutboundBytes, 1, "mqtt.max_total_outbound_bytes", m.MaxTotalOutboundBytes,
 		"one client would be promised more than all together")
 	fits("mqtt.max_inflight_bytes", m.MaxInflightBytes, 1, "mqtt.max_total_inflight_bytes", m.MaxTotalInflightBytes,

@@ -129,7 +129,7 @@ func (m *Manager) Reconcile(s *meta.State) error {
 	var missing []store.PartitionInfo
 	for _, t := range s.SortedTopics() {
 		for i, p := range t.Partitions {
-			k := key{t.ID, int32(i)} //nolint:gosec // meta bounds the number of partitions
+			k := key{t.ID, int32(i)}
 			if p.Leader == m.node && find(old.byID[t.ID], k.index) == nil && m.found[k] == nil {
 				missing = append(missing, store.PartitionInfo{Topic: t.Name, TopicID: t.ID, Index: k.index})
 			}
@@ -150,7 +150,7 @@ func (m *Manager) Reconcile(s *meta.State) error {
 			if mp.Leader != m.node {
 				continue
 			}
-			k := key{t.ID, int32(i)} //nolint:gosec // meta bounds the number of partitions
+			k := key{t.ID, int32(i)}
 			p := find(old.byID[t.ID], k.index)
 			if p == nil && m.found[k] == nil {
 				continue // it could not be made
@@ -160,7 +160,7 @@ func (m *Manager) Reconcile(s *meta.State) error {
 				delete(m.found, k)
 			}
 			p.config.Store(&config)
-			p.siblings.Store(int32(len(t.Partitions))) //nolint:gosec // meta bounds the number of partitions
+			p.siblings.Store(int32(len(t.Partitions)))
 			if p.epoch.Swap(mp.LeaderEpoch) != mp.LeaderEpoch || p.log.End() == 0 {
 				p.log.SetEpoch(mp.LeaderEpoch)
 			}
