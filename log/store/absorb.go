@@ -213,6 +213,7 @@ func (s *Store) roll(need int64) error {
 	s.activeIndex = make(map[uint32][]indexEntry)
 	s.active.Store(next)
 	s.touch(old)
+	signal(s.sealedC)
 	s.log.Debug("segment sealed", "segment", old.number, "bytes", old.bytes.Load(), "partitions", len(sum.Partitions))
 	return nil
 }

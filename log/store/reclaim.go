@@ -21,6 +21,9 @@ type Stats struct {
 	JournalBytes int64 // of the journal file
 }
 
+// Sealed has a value when a segment was sealed, which is when retention may find something to do.
+func (s *Store) Sealed() <-chan struct{} { return s.sealedC }
+
 // Stats returns figures of the store.
 func (s *Store) Stats() Stats {
 	s.absorbMu.Lock()

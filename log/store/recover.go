@@ -43,7 +43,7 @@ func Open(opt Options) (_ *Store, err error) {
 	s := &Store{
 		opt: opt, lock: lock, log: opt.Logger, m: opt.Metrics,
 		open: newGroup(), wake: make(chan struct{}, 1), bulk: make(chan struct{}, 1), stop: make(chan struct{}),
-		absorbNow: make(chan struct{}, 1), absorbSoon: make(chan struct{}, 1),
+		absorbNow: make(chan struct{}, 1), absorbSoon: make(chan struct{}, 1), sealedC: make(chan struct{}, 1),
 		activeIndex: make(map[uint32][]indexEntry), logs: make(map[uint32]*Log),
 	}
 	s.room = sync.NewCond(&s.mu)

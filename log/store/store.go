@@ -106,7 +106,8 @@ type Store struct {
 	absorbNow    chan struct{}  // capacity 1
 	absorbSoon   chan struct{}  // capacity 1: something is pending
 
-	reclaimMu sync.Mutex // held by Reclaim, taken before absorbMu
+	sealedC   chan struct{} // capacity 1: a segment was sealed
+	reclaimMu sync.Mutex    // held by Reclaim, taken before absorbMu
 
 	absorbMu    sync.Mutex
 	state       *State                  // guarded by absorbMu: as of the newest commit to a segment

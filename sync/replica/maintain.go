@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/culvert-mq/culvert/log/store"
 )
@@ -34,8 +35,8 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	return m
 }
 
-// Maintain applies retention and gives space back, every interval, until ctx ends. The store stays below maxBytes on
-// disk where retention can see to that (0: no limit).
+// Maintain applies retention and gives space back, every interval and whenever a segment was sealed, until ctx ends. The
+// store stays below maxBytes on disk where retention can see to that (0: no limit).
 func (m *Manager) Maintain(ctx context.Context, interval time.Duration, maxBytes int64) {
 	t := time.NewTicker(interval)
 	defer t.Stop()
@@ -44,9 +45,10 @@ func (m *Manager) Maintain(ctx context.Context, interval time.Duration, maxBytes
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			if err := m.Clean(maxBytes); err != nil {
-				m.log.Error("retention failed", "err", err)
-			}
+		case <-m.st.Sealed():
+		}
+		if err := m.Clean(maxBytes); err != nil {
+			m.log.Error("retention failed", "err", err)
 		}
 	}
 }
@@ -56,10 +58,12 @@ func (m *Manager) Maintain(ctx context.Context, interval time.Duration, maxBytes
 func (m *Manager) Clean(maxBytes int64) error {
 	var errs []error
 	now := m.now()
+	gone := make(expired)
+	defer m.report(gone)
 	for _, p := range m.All() {
 		records, bytes, err := p.retain(now)
 		errs = append(errs, err)
-		m.count(p, reasonRetention, records, bytes)
+		gone.add(p.topic, reasonRetention, records, bytes)
 	}
 	_, err := m.st.Reclaim()
 	for maxBytes > 0 && (err == nil || errors.Is(err, store.ErrFull)) { // a full disk is what this is for
@@ -67,7 +71,7 @@ func (m *Manager) Clean(maxBytes int64) error {
 		if st.SegmentBytes+st.JournalBytes <= maxBytes {
 			break
 		}
-		moved, e := m.dropOldest()
+		moved, e := m.dropOldest(gone)
 		errs = append(errs, e)
 		if !moved {
 			break
@@ -77,33 +81,50 @@ func (m *Manager) Clean(maxBytes int64) error {
 	return errors.Join(append(errs, err)...)
 }
 
+// startsAtOnce is how many start offsets are moved at a time: they become durable together.
+const startsAtOnce = 64
+
 // dropOldest moves the start of every partition that may lose records past the oldest segment that has any of them.
-func (m *Manager) dropOldest() (moved bool, err error) {
+func (m *Manager) dropOldest(gone expired) (moved bool, err error) {
 	may := make(map[uint32]*Partition)
 	for _, p := range m.All() {
 		if p.Config().Delete {
 			may[p.log.ID()] = p
 		}
 	}
+	var g errgroup.Group
+	g.SetLimit(startsAtOnce)
 	for id, run := range m.st.Oldest(func(id uint32) bool { return may[id] != nil }) {
 		p := may[id]
 		if p.log.Start() >= run.Next {
 			continue
 		}
-		if err := p.log.AdvanceStart(run.Next); err != nil {
-			return moved, err
-		}
 		moved = true
-		m.count(p, reasonDisk, run.Next-run.Base, run.Bytes)
+		gone.add(p.topic, reasonDisk, run.Next-run.Base, run.Bytes)
+		g.Go(func() error { return p.log.AdvanceStart(run.Next) })
 	}
-	return moved, nil
+	err = g.Wait()
+	return moved && err == nil, err
 }
 
-func (m *Manager) count(p *Partition, reason string, records, bytes int64) {
-	if records == 0 {
-		return
+// expired is what one pass of retention took.
+type expired map[expiry]amount
+
+type expiry struct{ topic, reason string }
+
+type amount struct{ records, bytes int64 }
+
+func (e expired) add(topic, reason string, records, bytes int64) {
+	if records > 0 {
+		a := e[expiry{topic, reason}]
+		e[expiry{topic, reason}] = amount{a.records + records, a.bytes + bytes}
 	}
-	m.metrics.Expired.WithLabelValues(p.topic, reason).Add(float64(records))
-	m.metrics.ExpiredBytes.WithLabelValues(p.topic, reason).Add(float64(bytes))
-	m.log.Info("records expired", "topic", p.topic, "partition", p.index, "records", records, "bytes", bytes, "reason", reason)
+}
+
+func (m *Manager) report(gone expired) {
+	for e, a := range gone {
+		m.metrics.Expired.WithLabelValues(e.topic, e.reason).Add(float64(a.records))
+		m.metrics.ExpiredBytes.WithLabelValues(e.topic, e.reason).Add(float64(a.bytes))
+		m.log.Info("records expired", "topic", e.topic, "records", a.records, "bytes", a.bytes, "reason", e.reason)
+	}
 }
