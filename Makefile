@@ -2,6 +2,7 @@
 
 # Versions of tools, pinned here and nowhere else.
 GOLANGCI_VERSION := v2.15.0
+NATS_VERSION     := v2.15.2
 
 GO      ?= go
 OUT     ?= build
@@ -11,6 +12,8 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 # Tools are kept outside the tree and named by their version, so that a fresh clone finds them built.
 TOOLS    ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/culvert-tools
 GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)-$(shell $(GO) env GOVERSION)
+
+NATS     := $(TOOLS)/nats-server-$(NATS_VERSION)
 
 # One line for every build there is: no path, no clock and no repository state goes into the binary.
 BUILD = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
@@ -51,8 +54,13 @@ interop: ## Run real clients against the node, and a real Kafka behind it (CULVE
 	$(GO) test -tags interop -count=1 -timeout 40m -v ./node/interop/... $(ARGS)
 
 .PHONY: bench
-bench: build ## Measure the node beside what else is installed (ARGS=--quick for a short run)
-	$(BINARY) bench suite $(ARGS)
+bench: build $(NATS) ## Measure the node beside NATS, and Mosquitto where it is installed (ARGS=--quick for a short run)
+	$(BINARY) bench suite --nats $(NATS) $(ARGS)
+
+$(NATS):
+	@mkdir -p $(TOOLS)/bin
+	GOFLAGS= GOBIN=$(TOOLS)/bin $(GO) install github.com/nats-io/nats-server/v2@$(NATS_VERSION)
+	mv $(TOOLS)/bin/nats-server $@
 
 .PHONY: demo
 demo: build ## Run the main job: node, centre, a fleet of devices; prove that the counts agree
