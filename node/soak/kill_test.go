@@ -86,9 +86,10 @@ func TestKilledUnderLoad(t *testing.T) {
 		}
 	}
 	finish(t, n, l)
-	t.Logf("%d kills in %v, %d of them while the node was starting; serving again after p50 %v, p99 %v, at most %v",
-		done, time.Since(began).Round(time.Second), inRecovery,
-		percentile(restarts, 0.5), percentile(restarts, 0.99), percentile(restarts, 1))
+	t.Logf("%d kills in %v, %d of them while the node was starting, %d segments at the end", done,
+		time.Since(began).Round(time.Second), inRecovery, len(segments(t, n.Data)))
+	t.Logf("serving again after p50 %v, p99 %v, at most %v", percentile(restarts, 0.5).Round(time.Millisecond),
+		percentile(restarts, 0.99).Round(time.Millisecond), percentile(restarts, 1).Round(time.Millisecond))
 	l.report(t)
 }
 
