@@ -196,11 +196,11 @@ func (s *Server) start(nc net.Conn) {
 	if s.closing || len(s.conns) >= s.cfg.MaxConnections {
 		closing := s.closing
 		s.mu.Unlock()
-		_ = nc.Close()
 		if !closing {
 			s.metrics.refused.WithLabelValues("max_connections").Inc()
 			s.log.Debug("native connection refused: too many", "remote", nc.RemoteAddr().String(), "max", s.cfg.MaxConnections)
 		}
+		_ = nc.Close()
 		return
 	}
 	c := newConn(s, nc)

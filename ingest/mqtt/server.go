@@ -175,11 +175,11 @@ func (s *Server) accept(nc net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || len(s.conns) >= s.cfg.MaxConnections {
-		nc.Close()
-		if !s.closed {
+		if !s.closed { // counted first: who sees the connection closed finds it counted
 			s.metrics.ConnectionsRefused.WithLabelValues("full").Inc()
 			s.limited.warn(s.logger, "mqtt: too many connections", "limit", s.cfg.MaxConnections, "remote", nc.RemoteAddr())
 		}
+		nc.Close()
 		return
 	}
 	c := &conn{srv: s, nc: nc}
