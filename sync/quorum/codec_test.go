@@ -16,6 +16,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 	"pgregory.net/rapid"
 
+	"github.com/culvert-mq/culvert/log/boltfile"
 	"github.com/culvert-mq/culvert/sync/meta"
 )
 
@@ -252,11 +253,11 @@ func FuzzScanStore(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	_, pages, err := boltMeta(b)
+	metas, err := boltfile.Metas(b)
 	if err != nil {
 		f.Fatal(err)
 	}
-	base := b[:int(pages)*pageSize]
+	base := b[:int(metas[0].Pages)*pageSize]
 	f.Add(uint32(0), []byte{}, uint32(0))
 	f.Add(uint32(pageSize*3+10), []byte{0xff, 0xff}, uint32(100))
 	f.Fuzz(func(t *testing.T, at uint32, patch []byte, cut uint32) {

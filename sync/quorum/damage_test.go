@@ -19,6 +19,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
 
+	"github.com/culvert-mq/culvert/log/boltfile"
 	"github.com/culvert-mq/culvert/sync/meta"
 )
 
@@ -314,11 +315,11 @@ func usedBytes(t *testing.T, dir string) int64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, pages, err := boltMeta(b)
+	metas, err := boltfile.Metas(b)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return int64(pages) * pageSize
+	return int64(metas[0].Pages) * pageSize
 }
 
 // A file of a later version is no damage: setting it aside would lose everything to an upgrade that was

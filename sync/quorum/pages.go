@@ -25,3 +25,6 @@ func walkBolt(data []byte, visit func(bucket, key, value []byte)) error {
 		return nil
 	})
 }
+
+// pageSize is that of the raft log's file.
+const pageSize = boltfile.PageSize
