@@ -33,6 +33,9 @@ import (
 // ErrLocked says that another process has the data directory.
 var ErrLocked = fsx.ErrLocked
 
+// ErrDevice says that the device refused a write or a sync. What it holds, only a restart can tell.
+var ErrDevice = store.ErrFailed
+
 // ListenError says that an address cannot be listened on.
 type ListenError struct {
 	Protocol string // kafka, mqtt, http
@@ -57,6 +60,7 @@ type Options struct {
 	Logger  *slog.Logger
 	Level   *slog.LevelVar // of Logger, for reloads
 	Version string
+	Faults  fsx.Faults // for tests: what goes wrong with the log's files; may be nil
 }
 
 // Node is one culvert. New makes it, Run runs it, once.
@@ -64,6 +68,7 @@ type Node struct {
 	log     *slog.Logger
 	level   *slog.LevelVar
 	version string
+	faults  fsx.Faults
 	started time.Time
 	reg     *prometheus.Registry
 	meter   *admin.Meter
@@ -97,10 +102,10 @@ type listener struct {
 }
 
 // New opens the data directory and the listeners of a configuration and builds all parts. Nothing is served before Run.
-// Errors: ErrLocked, *ListenError, and what the file system says.
+// Errors: ErrLocked, ErrDevice, *ListenError, and what the file system says.
 func New(opt Options) (n *Node, err error) {
 	c := opt.Config
-	n = &Node{log: opt.Logger, level: opt.Level, version: opt.Version, started: time.Now(), reg: prometheus.NewRegistry()}
+	n = &Node{log: opt.Logger, level: opt.Level, version: opt.Version, faults: opt.Faults, started: time.Now(), reg: prometheus.NewRegistry()}
 	n.cfg.Store(c)
 	n.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	defer func() {
@@ -141,6 +146,7 @@ func (n *Node) openLog(c *config.Config) error {
 		MaxOpenBytes:   int64(c.Log.MaxPendingBytes),
 		MinFreeBytes:   int64(c.Log.MinFreeBytes),
 		Linger:         n.linger(c),
+		Faults:         n.faults,
 		Logger:         n.log.With("part", "log"),
 		Metrics:        store.NewMetrics(n.reg),
 	}
@@ -246,16 +252,17 @@ func (n *Node) buildServers(c *config.Config) error {
 		n.onClose(n.mqtt.Shutdown)
 	}
 	if l := n.listener("http"); l != nil {
-		n.admin = admin.New(admin.Options{Logger: n.log.With("part", "http"), Metrics: n.reg, Status: n, Readiness: n, Pprof: c.HTTP.Pprof})
+		n.admin = admin.New(admin.Options{Logger: n.log.With("part", "http"), Metrics: n.reg, Status: n, Readiness: n, Health: n, Pprof: c.HTTP.Pprof})
 		l.serve = n.admin.Serve
 	}
 	return nil
 }
 
 // Run serves until ctx is done or a part fails, and then stops in order: no new connections, what was received is
-// committed and acknowledged, positions stored, files closed. It takes no longer than node.stop_timeout.
+// committed and acknowledged, positions stored, files closed. It takes no longer than node.stop_timeout. Errors: ErrDevice
+// when the device failed, and what made another part fail.
 func (n *Node) Run(ctx context.Context) error {
-	failed := make(chan error, len(n.listeners)+1) // one of each: who sends never waits
+	failed := make(chan error, len(n.listeners)+2) // one of each: who sends never waits
 	var serving, working sync.WaitGroup
 	for _, l := range n.listeners {
 		serving.Go(func() {
@@ -270,6 +277,11 @@ func (n *Node) Run(ctx context.Context) error {
 	working.Go(func() { n.replicas.Maintain(work, retentionInterval, int64(n.cfg.Load().Log.MaxBytes)) })
 	working.Go(func() { n.keepOffsets(work) })
 	working.Go(func() { n.keepReconciled(work) })
+	working.Go(func() {
+		if err := n.watchDevice(work); err != nil {
+			failed <- err
+		}
+	})
 	if n.upstream != nil {
 		working.Go(func() {
 			if err := n.upstream.Run(work); err != nil {
@@ -285,13 +297,17 @@ func (n *Node) Run(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 	case err = <-failed:
-		n.log.Error("stopping because a part failed", "err", err)
+		n.logFailure(err)
 	}
 	n.notify(daemon.SdNotifyStopping)
 	n.ready.Store(false)
 	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.cfg.Load().Node.StopTimeout.Std())
 	defer cancel()
-	return errors.Join(err, n.stop(deadline, stopWork, &working, &serving))
+	stopped := n.stop(deadline, stopWork, &working, &serving)
+	if errors.Is(err, ErrDevice) && errors.Is(stopped, ErrDevice) {
+		return stopped // it is one failure
+	}
+	return errors.Join(err, stopped)
 }
 
 // retentionInterval is how often retention is applied.
@@ -316,9 +332,10 @@ func (n *Node) stop(ctx context.Context, stopWork func(), working, serving *sync
 		}
 	}
 	serving.Wait()
+	failed := n.failed() // while stopping, too: not all that was waited for is stored
 	err := n.close(ctx)
 	n.log.Info("stopped", "after", time.Since(n.started).Round(time.Second))
-	return err
+	return errors.Join(failed, err)
 }
 
 func (n *Node) shutdowns() []func(context.Context) error {

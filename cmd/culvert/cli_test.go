@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"github.com/culvert-mq/culvert/node"
 	"github.com/culvert-mq/culvert/node/admin"
 	"github.com/culvert-mq/culvert/node/config"
 )
@@ -242,6 +243,8 @@ func TestErrorsHaveTheirExitCodes(t *testing.T) {
 		{background, &outputError{&os.PathError{Op: "write", Path: "|1", Err: syscall.EPIPE}}, exitOK, ""},
 		{background, &outputError{syscall.ENOSPC}, exitFailure, "culvert: output: no space left on device"},
 		{background, &net.OpError{Op: "write", Net: "tcp", Err: syscall.EPIPE}, exitFailure, "broken pipe"},
+		{background, fmt.Errorf("%w: sync: %w", node.ErrDevice, syscall.EIO), exitDevice, "input/output error\n  start it again"},
+		{stopped, node.ErrDevice, exitDevice, "start it again"},
 		{stopped, context.Canceled, 130, ""},
 		{stopped, errors.Join(errors.New("and more"), context.Canceled), 130, ""},
 		{stopped, errors.New("broken"), 130, "culvert: broken"},
@@ -252,7 +255,7 @@ func TestErrorsHaveTheirExitCodes(t *testing.T) {
 		}
 	}
 	_, stdout, _ := cli(t, "", "help", "exit-codes")
-	for _, code := range []int{exitOK, exitFailure, exitUsage, exitUnreachable, exitNotFound, exitExists, exitInUse, exitSignal + int(syscall.SIGINT)} {
+	for _, code := range []int{exitOK, exitFailure, exitUsage, exitUnreachable, exitNotFound, exitExists, exitInUse, exitDevice, exitSignal + int(syscall.SIGINT)} {
 		if !strings.Contains(stdout, fmt.Sprintf("\n  %d ", code)) {
 			t.Errorf("exit code %d is not documented in\n%s", code, stdout)
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"github.com/culvert-mq/culvert/node"
 	"github.com/culvert-mq/culvert/node/config"
 )
 
@@ -22,6 +23,7 @@ const (
 	exitNotFound    = 4
 	exitExists      = 5
 	exitInUse       = 6
+	exitDevice      = 7
 	exitSignal      = 128 // plus the signal's number
 )
 
@@ -39,6 +41,7 @@ func exitCodesTopic() *cobra.Command {
   4    there is no such topic or partition
   5    the topic exists already
   6    a port is in use, or the data directory is in use by another process
+  7    of run: the device refused a write or a sync; a restart tells what it holds
   130  interrupted (Ctrl-C), what had been done is kept; 143 the same after SIGTERM
 
   culvert topic describe telemetry >/dev/null 2>&1
@@ -88,6 +91,8 @@ func judge(ctx context.Context, cmd *cobra.Command, err error) (code int, messag
 	switch {
 	case errors.As(err, &special):
 		code, hint = special.code, special.hint
+	case errors.Is(err, node.ErrDevice):
+		code, hint = exitDevice, "start it again: it reads back what the device holds, and tells what is missing"
 	case bySignal && errors.Is(err, context.Canceled):
 		return exitSignal + int(signalled.signal), ""
 	case bySignal:

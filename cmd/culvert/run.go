@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/culvert-mq/culvert/node"
 	"github.com/culvert-mq/culvert/node/config"
 )
 
@@ -38,6 +39,8 @@ The command line wins over the environment (CULVERT_SECTION_KEY), which wins ove
 
   SIGTERM, SIGINT  stop in order: no new connections, open commits and positions stored; a second one ends at once
   SIGHUP           read the configuration again and take over what may change; the rest is named in the log
+
+When the device refuses a write or a sync, the node stops with exit code 7: only a restart tells what the device holds.
 
 Logs go to standard error.`,
 		Example: `  culvert run
@@ -83,7 +86,7 @@ func runNode(s *settings, b build, signals <-chan os.Signal, stderr io.Writer) e
 	for {
 		select {
 		case err := <-done:
-			if err != nil && late != nil {
+			if err != nil && late != nil && !errors.Is(err, node.ErrDevice) {
 				err = &exitError{code: exitFailure, err: err}
 			}
 			return err

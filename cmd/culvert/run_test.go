@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/culvert-mq/culvert/node"
 	"github.com/culvert-mq/culvert/node/config"
 )
 
@@ -129,6 +131,18 @@ func TestAFailingNodeEndsTheCommand(t *testing.T) {
 	if !errors.Is(err, broken) {
 		t.Errorf("error %v", err)
 	}
+}
+
+func TestADeviceThatFailsEndsTheCommandAlsoWhileItStops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeServer{stop: func(context.Context) error { return fmt.Errorf("%w: %w", node.ErrDevice, syscall.EIO) }}
+		signals, _, done := startRun(t, s)
+		signals <- syscall.SIGTERM
+		code, text := judge(t.Context(), nil, <-done)
+		if code != exitDevice || !strings.Contains(text, "input/output error") {
+			t.Errorf("exit code %d, %q", code, text)
+		}
+	})
 }
 
 func TestSIGHUPHandsTheNewConfigurationToTheNode(t *testing.T) {

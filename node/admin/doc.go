@@ -2,7 +2,7 @@
 // It owns the form of the status, the client that reads it, and the meter of bytes that reach the disk. What it shows it
 // asks of the interfaces it declares; it knows no other package of culvert's.
 //
-//	GET /healthz       200 while the process can answer at all
+//	GET /healthz       200 while the process can go on; 503 with the reasons, one a line, when only a restart can help
 //	GET /readyz        200 when the node serves, else 503 with the reasons, one a line
 //	GET /metrics       Prometheus
 //	GET /status        a [Status] as JSON; `culvert status` shows it as a table

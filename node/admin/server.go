@@ -28,12 +28,19 @@ type ReadinessSource interface {
 	NotReady() []string
 }
 
+// HealthSource tells what is wrong with the process that nothing but a restart can mend, one reason each, or nothing. It is
+// called for every request for /healthz, from several goroutines at once, and must not wait.
+type HealthSource interface {
+	Unhealthy() []string
+}
+
 // Options are what a [Server] is made of. All fields but Pprof are needed.
 type Options struct {
 	Logger    *slog.Logger
 	Metrics   prometheus.Gatherer
 	Status    StatusSource
 	Readiness ReadinessSource
+	Health    HealthSource
 	Pprof     bool // serve Go's profiles
 }
 
@@ -130,7 +137,13 @@ func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 	s.text(w, http.StatusOK, text)
 }
 
-func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) { s.text(w, http.StatusOK, "ok\n") }
+func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
+	if reasons := s.opt.Health.Unhealthy(); len(reasons) > 0 {
+		s.text(w, http.StatusServiceUnavailable, "a restart is needed\n"+strings.Join(reasons, "\n")+"\n")
+		return
+	}
+	s.text(w, http.StatusOK, "ok\n")
+}
 
 func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 	if reasons := s.opt.Readiness.NotReady(); len(reasons) > 0 {

@@ -21,10 +21,13 @@ import (
 type node struct {
 	status Status
 	why    []string
+	sick   []string
 }
 
 func (n *node) Status() Status     { return n.status }
 func (n *node) NotReady() []string { return n.why }
+
+func (n *node) Unhealthy() []string { return n.sick }
 
 var example = Status{
 	Version: "v1", Node: NodeStatus{ID: 7, Name: "cabinet-7", DataDir: "/srv"}, StartedAt: time.Unix(1e9, 0).UTC(), Uptime: 12.5,
@@ -42,7 +45,7 @@ func newServer(n *node, pprof bool) *Server {
 	c := prometheus.NewCounter(prometheus.CounterOpts{Name: "culvert_test_total", Help: "A counter."})
 	reg.MustRegister(c)
 	c.Add(3)
-	return New(Options{Logger: slog.New(slog.DiscardHandler), Metrics: reg, Status: n, Readiness: n, Pprof: pprof})
+	return New(Options{Logger: slog.New(slog.DiscardHandler), Metrics: reg, Status: n, Readiness: n, Health: n, Pprof: pprof})
 }
 
 func get(t *testing.T, h http.Handler, method, path string) (int, string, http.Header) {
@@ -95,6 +98,14 @@ func TestReadinessTellsEveryReason(t *testing.T) {
 	n := &node{why: []string{"log: replaying the journal", "mqtt: not listening yet"}}
 	code, body, _ := get(t, newServer(n, false).Handler(), "GET", "/readyz")
 	if want := "not ready\nlog: replaying the journal\nmqtt: not listening yet\n"; code != 503 || body != want {
+		t.Errorf("%d %q, want 503 %q", code, body, want)
+	}
+}
+
+func TestHealthTellsWhatOnlyARestartMends(t *testing.T) {
+	n := &node{sick: []string{"log: the device failed"}}
+	code, body, _ := get(t, newServer(n, false).Handler(), "GET", "/healthz")
+	if want := "a restart is needed\nlog: the device failed\n"; code != 503 || body != want {
 		t.Errorf("%d %q, want 503 %q", code, body, want)
 	}
 }
