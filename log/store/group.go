@@ -30,6 +30,7 @@ type Source interface {
 type Group struct {
 	sources []Source // guarded by Store.mu while the group is open, then the committer's
 	ops     []op     // likewise
+	probe   bool     // likewise: somebody waits for it although it may be empty
 	bytes   atomic.Int64
 
 	done chan struct{}

@@ -92,6 +92,8 @@ type Store struct {
 	room    *sync.Cond
 
 	openBytes atomic.Int64  // of groups that are not done
+	groups    atomic.Int64  // made durable since the start
+	probed    atomic.Int64  // groups, when Probe looked last
 	wake      chan struct{} // capacity 1: the open group has something
 	bulk      chan struct{} // capacity 1: the open group is worth a commit of its own
 	stop      chan struct{} // closed by Close
@@ -358,7 +360,7 @@ func (s *Store) commitOpen() {
 	s.mu.Lock()
 	g := s.open
 	if len(g.sources) == 0 && len(g.ops) == 0 {
-		s.mu.Unlock()
+		s.commitEmpty(g) // which unlocks mu
 		return
 	}
 	s.open = newGroup()
@@ -378,6 +380,7 @@ func (s *Store) commitOpen() {
 		s.fail(g, err)
 		return
 	}
+	s.groups.Add(1)
 	s.m.Commits.Inc()
 	s.m.CommitBytes.Observe(float64(size))
 	s.m.BatchBytes.Add(float64(size))
