@@ -43,6 +43,8 @@ var apis = withFlexible([]api{
 		shape: mustShape("[s i h [i <i>] [s s]] i b1+")},
 	{key: 20, min: 0, max: 6, needs: "Delete Topic", handle: typed((*Server).deleteTopics),
 		shape: mustShape("<s>-5 [s u]6+ i")},
+	{key: 21, min: 0, max: 2, needs: "Delete Topic", handle: typed((*Server).deleteRecords),
+		shape: mustShape("[s [i q]] i")},
 	{key: 22, min: 0, max: 5, needs: "IdempotentWrite Cluster", handle: typed((*Server).initProducerID),
 		shape: mustShape("s i q3+ h3+")},
 	{key: 23, min: 0, max: 4, needs: "Describe Topic", handle: typed((*Server).offsetForLeaderEpoch),

@@ -23,7 +23,6 @@ var unserved = map[string][]int16{
 	"gone from Kafka itself":                      {4, 5, 6, 7},
 	"group protocol, of which offsets are served": {11, 12, 13, 14, 15, 16, 42, 47, 68, 69},
 	"authentication and authorization":            {17, 29, 30, 31, 36, 38, 39, 40, 41, 50, 51},
-	"deletion of records by clients":              {21},
 	"transactions":                                {24, 25, 26, 27, 28, 61, 65, 66},
 	"administration of several nodes":             {34, 43, 45, 46, 55, 57, 64, 80, 81, 94},
 	"quotas":                                      {48, 49},

@@ -97,6 +97,7 @@ var codesByError = []struct {
 	{errCommitTimeout, codeRequestTimedOut},
 
 	{errDeletionDisabled, codeTopicDeletionDisabled},
+	{errKeepsRecords, codePolicyViolation},
 	{context.DeadlineExceeded, codeRequestTimedOut},
 }
 

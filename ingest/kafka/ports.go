@@ -41,6 +41,9 @@ type Partition interface {
 	// Read returns whole durable batches, beginning with the one that holds from: about size bytes, but at least one
 	// batch, and none at the high watermark.
 	Read(from int64, size int) (Span, error)
+	// DeleteRecords makes before the first offset that can be read, and returns when that is durable. An offset that is not
+	// past the start changes nothing. Error: replica.ErrOffsetOutOfRange for one behind the high watermark.
+	DeleteRecords(before int64) error
 	// OffsetForTime finds the first record with a timestamp of at least ts (ms): its offset, timestamp and leader epoch;
 	// -1 for all three if there is none.
 	OffsetForTime(ts int64) (offset, timestamp int64, epoch int32, err error)

@@ -21,13 +21,14 @@ type Metrics struct {
 const (
 	reasonRetention = "retention"
 	reasonDisk      = "disk"
+	reasonClient    = "client"
 )
 
 // NewMetrics registers the metrics.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		Expired: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "culvert_log_expired_records_total",
-			Help: "Offsets that retention removed, by topic and reason (retention: the topic's own; disk: the store's size limit)."}, []string{"topic", "reason"}),
+			Help: "Offsets that retention removed, by topic and reason (retention: the topic's own; disk: the store's size limit; client: DeleteRecords)."}, []string{"topic", "reason"}),
 		ExpiredBytes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "culvert_log_expired_bytes_total",
 			Help: "Bytes of record batches that retention removed, by topic and reason."}, []string{"topic", "reason"}),
 	}

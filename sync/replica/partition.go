@@ -123,10 +123,6 @@ func (p *Partition) EpochEnd(epoch int32) (int32, int64) { return p.log.EpochEnd
 // EpochAt returns the leader epoch under which the record at an offset was written, -1 where that is not known.
 func (p *Partition) EpochAt(offset int64) int32 { return p.log.EpochAt(offset) }
 
-// AdvanceStart makes offset the first one that can be read, and returns when that is durable. An offset before the start
-// changes nothing. Error: ErrOffsetOutOfRange behind the end.
-func (p *Partition) AdvanceStart(offset int64) error { return p.log.AdvanceStart(offset) }
-
 // Watch has a value sent into ch, which has a capacity of 1, without blocking, whenever the high watermark or the start
 // moves or the partition is deleted. After stop returns nothing is sent any more.
 func (p *Partition) Watch(ch chan<- struct{}) (stop func()) { return p.watchers.add(ch) }
