@@ -112,6 +112,39 @@ func TestTopicsLiveFromCreationToDeletion(t *testing.T) {
 	}
 }
 
+func TestTrimmingDeletesTheOldestRecords(t *testing.T) {
+	startNode(t, func(*config.Config) {})
+	must(t, "", "topic", "create", "telemetry", "--partitions", "2")
+	must(t, "", "topic", "create", "compacted", "--config", "cleanup.policy=compact")
+	must(t, "one\ntwo\nthree\n", "produce", "telemetry", "--partition", "0")
+	must(t, "four\n", "produce", "telemetry", "--partition", "1")
+	if out := must(t, "", "topic", "trim", "telemetry", "--partition", "0", "--before", "2"); out != "PARTITION  START  ERROR\n0          2      -\n" {
+		t.Errorf("trim says\n%s", out)
+	}
+	if out := must(t, "", "consume", "telemetry", "--exit", "--format", "%s "); out != "three four " && out != "four three " {
+		t.Errorf("left is %q", out)
+	}
+	for _, c := range []struct {
+		args string
+		code int
+		text string
+	}{
+		{"topic trim nowhere --before 1", exitNotFound, "does not exist"},
+		{"topic trim telemetry --partition 5 --before 1", exitNotFound, "has no partition 5"},
+		{"topic trim telemetry --before 3", exitFailure, "culvert: partition 1 of topic telemetry is not trimmed: it ends before that offset\n"},
+		{"topic trim compacted --before latest", exitFailure, "partition 0 of topic compacted is not trimmed: its cleanup.policy does not hold delete"},
+	} {
+		if code, _, stderr := cli(t, "", strings.Fields(c.args)...); code != c.code || !strings.Contains(stderr, c.text) {
+			t.Errorf("culvert %s: exit code %d, %q; want %d, %q", c.args, code, stderr, c.code, c.text)
+		}
+	}
+	var rows []trimRow
+	if err := json.Unmarshal([]byte(must(t, "", "topic", "trim", "telemetry", "--before", "latest", "--output", "json")), &rows); err != nil ||
+		!slices.Equal(rows, []trimRow{{0, 3, ""}, {1, 1, ""}}) {
+		t.Errorf("trimmed to %+v, %v", rows, err)
+	}
+}
+
 func TestWhatIsProducedIsConsumed(t *testing.T) {
 	startNode(t, func(*config.Config) {})
 	must(t, "", "topic", "create", "telemetry", "--partitions", "2")

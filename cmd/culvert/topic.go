@@ -15,17 +15,18 @@ import (
 func newTopicCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "topic",
-		Short: "Create, list, describe, alter and delete topics",
+		Short: "Create, list, describe, alter, trim and delete topics",
 		Example: `  culvert topic create telemetry --partitions 4 --config retention.ms=86400000
   culvert topic list
   culvert topic describe telemetry
   culvert topic alter telemetry --config retention.ms=3600000
+  culvert topic trim telemetry --before latest
   culvert topic delete telemetry`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	o := addClientFlags(cmd)
-	cmd.AddCommand(newTopicCreateCmd(o), newTopicListCmd(o), newTopicDescribeCmd(o), newTopicAlterCmd(o), newTopicDeleteCmd(o))
+	cmd.AddCommand(newTopicCreateCmd(o), newTopicListCmd(o), newTopicDescribeCmd(o), newTopicAlterCmd(o), newTopicTrimCmd(o), newTopicDeleteCmd(o))
 	return cmd
 }
 
