@@ -16,6 +16,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/culvert-mq/culvert/log/fsx"
 	"github.com/culvert-mq/culvert/node/config"
 )
 
@@ -69,7 +70,7 @@ func (l *logged) lines(text string) (found []string) {
 }
 
 // startFaulty runs a node whose device can fail, and returns what Run returns.
-func startFaulty(t *testing.T, c *config.Config, f *deviceFaults) (r *running, log *logged, ended <-chan error, cancel func()) {
+func startFaulty(t *testing.T, c *config.Config, f fsx.Faults) (r *running, log *logged, ended <-chan error, cancel func()) {
 	t.Helper()
 	log = &logged{}
 	n, err := New(Options{Config: c, Logger: slog.New(slog.NewTextHandler(log, nil)), Level: new(slog.LevelVar), Version: "test", Faults: f})

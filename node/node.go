@@ -292,6 +292,7 @@ func (n *Node) Run(ctx context.Context) error {
 	n.ready.Store(true)
 	n.log.Info("culvert is ready", "version", n.version, "node", n.cfg.Load().Node.ID, "data", n.cfg.Load().Node.DataDir, "took", time.Since(n.started).Round(time.Millisecond))
 	n.notify(daemon.SdNotifyReady)
+	n.startWatchdog()
 
 	var err error
 	select {
