@@ -75,6 +75,7 @@ func TestTopicsLiveFromCreationToDeletion(t *testing.T) {
 		{"topic create telemetry", exitExists, "culvert: topic telemetry exists already\n"},
 		{"topic create a/b", exitUsage, "topic a/b INVALID_TOPIC_EXCEPTION"},
 		{"topic create x --config nonsense=1", exitUsage, "INVALID_CONFIG"},
+		{"topic alter telemetry --config culvert.priority=10", exitUsage, "0 to 9 is needed"},
 		{"topic describe nowhere", exitNotFound, "culvert: topic nowhere does not exist\n  `culvert topic list` shows what there is\n"},
 		{"topic alter telemetry --partitions 2", exitUsage, "INVALID_PARTITIONS"},
 		{"topic alter nowhere --config retention.ms=5", exitNotFound, "does not exist"},
@@ -89,17 +90,18 @@ func TestTopicsLiveFromCreationToDeletion(t *testing.T) {
 	}
 	must(t, "", "topic", "create", "telemetry", "--if-not-exists")
 	must(t, "", "topic", "delete", "nowhere", "--if-exists")
-	must(t, "", "topic", "alter", "telemetry", "--config", "retention.bytes=1000000", "--unset", "retention.ms", "--partitions", "4")
+	must(t, "", "topic", "alter", "telemetry", "--config", "retention.bytes=1000000", "--config", "culvert.priority=9", "--unset", "retention.ms", "--partitions", "4")
 
 	var details []topicDetails
 	if err := json.Unmarshal([]byte(must(t, "", "topic", "describe", "telemetry", "--output", "json")), &details); err != nil {
 		t.Fatal(err)
 	}
 	if len(details) != 1 || len(details[0].Partitions) != 4 || len(details[0].ID) != 22 ||
-		!slices.Contains(details[0].Settings, settingDetails{"retention.bytes", "1000000", "topic"}) || strings.Contains(fmt.Sprint(details), "86400000") {
+		!slices.Contains(details[0].Settings, settingDetails{"retention.bytes", "1000000", "topic"}) ||
+		!slices.Contains(details[0].Settings, settingDetails{"culvert.priority", "9", "topic"}) || strings.Contains(fmt.Sprint(details), "86400000") {
 		t.Errorf("described as %+v", details)
 	}
-	if out := must(t, "", "topic", "describe", "telemetry", "--all"); !strings.Contains(out, "cleanup.policy") || !strings.Contains(out, "PARTITION  LEADER") {
+	if out := must(t, "", "topic", "describe", "telemetry", "--all"); !strings.Contains(out, "cleanup.policy") || !strings.Contains(out, "culvert.priority") || !strings.Contains(out, "PARTITION  LEADER") {
 		t.Errorf("described as\n%s", out)
 	}
 	if out := must(t, "", "__complete", "topic", "delete", ""); !strings.Contains(out, "telemetry\n") {

@@ -53,7 +53,7 @@ func TestDocumentedKeysAreThere(t *testing.T) {
 		flush.messages flush.ms file.delete.delay.ms index.interval.bytes segment.index.bytes preallocate
 		leader.replication.throttled.replicas follower.replication.throttled.replicas
 		message.downconversion.enable message.format.version message.timestamp.difference.max.ms
-		remote.storage.enable local.retention.ms local.retention.bytes`
+		remote.storage.enable local.retention.ms local.retention.bytes culvert.priority`
 	for k := range strings.FieldsSeq(topic) {
 		if TopicConfigs.Find(k) == nil {
 			t.Errorf("topic key %s is missing", k)
@@ -94,6 +94,7 @@ func TestValuesAreChecked(t *testing.T) {
 		{"local.retention.ms", "-2", "-1 5"},
 		{"message.format.version", "3.0-IV1", "a\x00b"},
 		{"segment.bytes", "14 2147483647", "13"},
+		{"culvert.priority", "0 5 9", "-1 10 high _ 5.5"},
 	} {
 		d := TopicConfigs.Find(c.key)
 		value := func(w string) string { return strings.ReplaceAll(w, "_", "") }
@@ -123,7 +124,7 @@ func TestTopicConfigIsWhatIsInForce(t *testing.T) {
 	want := TopicConfig{
 		Delete: true, RetentionMs: 604800000, RetentionBytes: -1, SegmentMs: 604800000, MaxMessageBytes: 1048588,
 		MinInsyncReplicas: 1, CompressionType: "producer", TimestampBeforeMaxMs: 1<<63 - 1, TimestampAfterMaxMs: 3600000,
-		MinCleanableDirtyRatio: 0.5, MaxCompactionLagMs: 1<<63 - 1, DeleteRetentionMs: 86400000,
+		MinCleanableDirtyRatio: 0.5, MaxCompactionLagMs: 1<<63 - 1, DeleteRetentionMs: 86400000, Priority: 5,
 	}
 	if c != want {
 		t.Errorf("defaults: got %+v", c)
@@ -132,6 +133,7 @@ func TestTopicConfigIsWhatIsInForce(t *testing.T) {
 		{Key: "cleanup.policy", Value: "compact, delete"}, {Key: "compression.type", Value: "zstd"},
 		{Key: "compression.zstd.level", Value: "7"}, {Key: "message.timestamp.type", Value: "LogAppendTime"},
 		{Key: "unclean.leader.election.enable", Value: "True"}, {Key: "min.cleanable.dirty.ratio", Value: "0.25"},
+		{Key: "culvert.priority", Value: "8"},
 	}})
 	s = mustApply(t, s, &AlterBrokerConfigs{Broker: AllBrokers, Ops: []ConfigOp{{Key: "message.max.bytes", Value: "5000"}}})
 	d, err := NewDefaults(1, map[string]string{"log.retention.hours": "2"})
@@ -140,9 +142,15 @@ func TestTopicConfigIsWhatIsInForce(t *testing.T) {
 	}
 	c = s.TopicConfig(s.Topic("t"), d)
 	want.Compact, want.CompressionType, want.CompressionLevel, want.TimestampType = true, "zstd", 7, LogAppendTime
+	want.Priority = 8
 	want.UncleanLeaderElection, want.MinCleanableDirtyRatio, want.MaxMessageBytes, want.RetentionMs = true, 0.25, 5000, 7200000
 	if c != want {
 		t.Errorf("overrides: got %+v", c)
+	}
+	for priority, alarm := range map[int32]bool{0: false, 7: false, 8: true, 9: true} {
+		if c.Priority = priority; c.Alarm() != alarm {
+			t.Errorf("priority %d: alarm %v", priority, !alarm)
+		}
 	}
 }
 

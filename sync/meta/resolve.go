@@ -65,7 +65,11 @@ type TopicConfig struct {
 	MaxCompactionLagMs          int64
 	DeleteRetentionMs           int64
 	UncleanLeaderElection       bool
+	Priority                    int32 // culvert.priority: 0 gives way first, MaxPriority last
 }
+
+// Alarm tells that the topic's records are to be taken and kept when there is no room for others.
+func (c *TopicConfig) Alarm() bool { return c.Priority >= AlarmPriority }
 
 // TopicConfig returns what is in force for t on the node that has the defaults. It looks up every key;
 // who needs it per record keeps the result until the topic or a broker configuration changes.
@@ -88,6 +92,7 @@ func (s *State) TopicConfig(t *Topic, d Defaults) TopicConfig {
 		MaxCompactionLagMs:    long("max.compaction.lag.ms"),
 		DeleteRetentionMs:     long("delete.retention.ms"),
 		UncleanLeaderElection: strings.EqualFold(get("unclean.leader.election.enable"), "true"),
+		Priority:              int32(long(keyPriority)),
 	}
 	for _, p := range splitList(get("cleanup.policy")) {
 		c.Delete = c.Delete || p == "delete"

@@ -5,13 +5,21 @@ import (
 	"strconv"
 )
 
+// What culvert.priority says about a topic.
+const (
+	keyPriority = "culvert.priority"
+
+	MaxPriority   = 9
+	AlarmPriority = 8 // this and above are alarms
+)
+
 var maxLong = strconv.FormatInt(math.MaxInt64, 10)
 
 // ignored is in the documentation of keys that change nothing, followed by the reason.
 const ignored = " Stored and reported only: "
 
 // TopicConfigs describes every key a topic's configuration may have; any other is refused with
-// [ErrInvalidConfig]. Names and defaults are Kafka's.
+// [ErrInvalidConfig]. Names and defaults are Kafka's; culvert's own keys begin with "culvert.".
 var TopicConfigs = newTable([]ConfigDef{
 	{Name: "cleanup.policy", Type: TypeList, Default: "delete", check: someOf("compact", "delete"),
 		Broker: same("log.cleanup.policy"),
@@ -90,6 +98,9 @@ var TopicConfigs = newTable([]ConfigDef{
 	{Name: "message.timestamp.difference.max.ms", Type: TypeLong, Default: maxLong, check: atLeast(0),
 		Broker: same("log.message.timestamp.difference.max.ms"),
 		Doc:    "The older form of message.timestamp.before.max.ms and after.max.ms." + ignored + "use those."},
+	{Name: keyPriority, Type: TypeInt, Default: "5", check: between(0, MaxPriority),
+		Doc: "Which topics give way first when the log has reached log.max_bytes or the device log.min_free_bytes: 0 goes first, 9 last, of equals the oldest records. " +
+			"8 and 9 are alarms: they may use the space of log.reserve_bytes, and go only when nothing else is left. Topics whose cleanup.policy has no delete never go."},
 	{Name: "remote.storage.enable", Type: TypeBoolean, Default: "false", check: never,
 		Doc: "Whether old records move to remote storage. Always false."},
 	{Name: "remote.log.copy.disable", Type: TypeBoolean, Default: "false", check: never,
