@@ -63,7 +63,7 @@ func NewMarker(producerID int64, producerEpoch int16, m Marker, ts int64) Batch 
 		kind = markerCommit
 	}
 	key := binary.BigEndian.AppendUint16([]byte{0, 0}, kind)
-	value := binary.BigEndian.AppendUint32([]byte{0, 0}, uint32(m.CoordinatorEpoch)) //nolint:gosec // the bits are meant
+	value := binary.BigEndian.AppendUint32([]byte{0, 0}, uint32(m.CoordinatorEpoch))
 	var bl Builder
 	bl.Append(ts, key, value, nil)
 	b := bl.Finish(0, -1, None, nil)

@@ -25,6 +25,7 @@ type Record struct {
 // CRC is not verified.
 type Reader struct {
 	rec       Record
+	body      []byte // of rec, encoded, without its length
 	err       error
 	f         inflater
 	base      int64 // offset
@@ -66,6 +67,7 @@ func (r *Reader) Next() bool {
 		r.err = &Error{Kind: ErrInvalid, Record: r.index, Reason: reason}
 		return false
 	}
+	r.body = body
 	r.index++
 	return true
 }
@@ -81,6 +83,7 @@ func (r *Reader) Close() {
 	r.f.close()
 	clear(r.rec.Headers[:cap(r.rec.Headers)])
 	r.rec = Record{Headers: r.rec.Headers[:0]}
+	r.body = nil
 	r.count, r.index = 0, 1
 }
 
@@ -157,7 +160,11 @@ func (b Batch) FirstAt(ts int64, limit int) (offset, timestamp int64, ok bool, e
 	if latest < ts {
 		return -1, -1, false, nil
 	}
-	if b.Attributes().LogAppendTime() {
+	if b.Count() < 1 {
+		return -1, -1, false, nil
+	}
+	appended := b.Attributes().LogAppendTime()
+	if appended && int64(b.Count()) == int64(b.LastOffsetDelta())+1 {
 		return b.BaseOffset(), latest, true, nil
 	}
 	var f inflater
@@ -175,7 +182,11 @@ func (b Batch) FirstAt(ts int64, limit int) (offset, timestamp int64, ok bool, e
 		if p == 0 {
 			return -1, -1, false, &Error{Kind: ErrInvalid, Record: i, Reason: "malformed timestamp or offset delta"}
 		}
-		if t := base + delta; t >= ts {
+		t := base + delta
+		if appended {
+			t = latest
+		}
+		if t >= ts {
 			return b.BaseOffset() + int64(offset), t, true, nil
 		}
 	}
