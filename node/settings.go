@@ -54,7 +54,7 @@ func upstreamConfig(c *config.Config) upstream.Config {
 	u.MaxBatchBytes = int32(c.Upstream.MaxBatchBytes)
 	u.MaxInflightBytes = int64(c.Upstream.MaxInflightBytes)
 	u.MaxBackoff = c.Upstream.MaxBackoff.Std()
-	u.DrainTimeout = min(u.DrainTimeout, c.Node.StopTimeout.Std()/2)
+	u.DrainTimeout = min(u.DrainTimeout, c.Node.StopTimeout.Std()/10) // what is not confirmed then is sent again
 	u.Refused = c.Upstream.Refused
 	u.Create = upstream.Create{
 		Enabled:     c.Upstream.Create.Enabled,

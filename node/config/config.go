@@ -40,7 +40,8 @@ type Node struct {
 	// machine's (or the control group's) memory, unless the variable GOMEMLIMIT is set.
 	MemoryLimit AutoSize `toml:"memory_limit" min:"32MiB" max:"1TiB" also:"auto"`
 
-	// Longest time that stopping may take: connections are closed, open commits and positions stored.
+	// Longest time that stopping may take: connections are closed, open commits and positions stored. A tenth of it, 5s at
+	// most, is for records that the centre has not confirmed yet; they are sent again after the next start.
 	StopTimeout Duration `toml:"stop_timeout" min:"1s" max:"10m"`
 }
 

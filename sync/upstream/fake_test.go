@@ -263,6 +263,7 @@ type rig struct {
 	pos    *memPositions
 	centre *kfake.Cluster
 	cfg    Config
+	log    *slog.Logger // nil: testLog's
 
 	reg    *prometheus.Registry
 	w      *Forwarder
@@ -311,7 +312,11 @@ func (r *rig) run(tb testing.TB) (cancel context.CancelFunc) {
 	tb.Helper()
 	r.reg = prometheus.NewRegistry()
 	var err error
-	r.w, err = New(r.cfg, r.source, r.pos, testLog(tb), NewMetrics(r.reg))
+	log := r.log
+	if log == nil {
+		log = testLog(tb)
+	}
+	r.w, err = New(r.cfg, r.source, r.pos, log, NewMetrics(r.reg))
 	if err != nil {
 		tb.Fatal(err)
 	}

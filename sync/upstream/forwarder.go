@@ -123,15 +123,16 @@ func (w *Forwarder) Run(ctx context.Context) error {
 	defer w.running.Store(false)
 	w.log.Info("forwarding to the centre", "brokers", w.cfg.Brokers, "topic", w.cfg.Topic, "site", w.cfg.Site)
 
-	var g sync.WaitGroup
+	var g, asking sync.WaitGroup
 	g.Go(func() { w.keepPartitions(ctx) })
 	g.Go(func() { w.pump(ctx) })
 	g.Go(func() { w.prober(ctx) })
 	g.Go(func() { w.keepStoring(ctx) })
-	g.Go(func() { w.keepAsking(ctx) })
+	asking.Go(func() { w.keepAsking(ctx) })
 	g.Wait()
 	w.drain()
 	w.client.Load().Close()
+	asking.Wait() // the library heeds no context while a connection begins: closing cuts a question off
 	w.wg.Wait()
 	w.awaitAnswers()
 
@@ -145,6 +146,9 @@ func (w *Forwarder) Run(ctx context.Context) error {
 	return nil
 }
 
+// tellDraining is how long draining takes before it is told.
+const tellDraining = time.Second
+
 // drain waits for what is on its way.
 func (w *Forwarder) drain() {
 	ctx, cancel := context.WithTimeout(context.Background(), w.cfg.DrainTimeout)
@@ -156,10 +160,17 @@ func (w *Forwarder) drain() {
 	})
 	t := time.NewTicker(downAfter / 4)
 	defer t.Stop()
+	tell := time.NewTimer(tellDraining)
+	defer tell.Stop()
 	for {
 		select {
 		case <-done:
+			if n := w.onWay.Load(); n > 0 && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				w.log.Warn("the centre has not confirmed what is on its way; it is sent again later", "records", n, "waited", w.cfg.DrainTimeout)
+			}
 			return
+		case <-tell.C:
+			w.log.Info("waiting for the centre to confirm what is on its way", "records", w.onWay.Load(), "longest", w.cfg.DrainTimeout)
 		case <-t.C:
 			if s := w.link.state(); s.down || !s.everUp {
 				cancel()
