@@ -8,5 +8,6 @@
 //	GET /status        a [Status] as JSON; `culvert status` shows it as a table
 //	GET /debug/pprof/  profiles, when the configuration says so
 //
-// Answers are small, requests have no body, and headers, times and connections are limited.
+// Answers are small, requests have no body, and headers, times and connections are limited: where there are too many, those
+// that ask for nothing make room for those that come.
 package admin

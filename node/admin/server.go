@@ -52,19 +52,22 @@ const (
 	writeTimeout      = 30 * time.Second
 	writeTimeoutPprof = 5 * time.Minute // a profile collects for as long as it is asked to
 	idleTimeout       = time.Minute
+	stopGrace         = 200 * time.Millisecond // for requests that are on their way when the server stops
 )
 
 // Server answers HTTP requests. Serve may be called for several listeners; Shutdown ends them all.
 type Server struct {
-	opt  Options
-	http *http.Server
+	opt   Options
+	http  *http.Server
+	conns *connections
 }
 
 // New makes a server that listens nowhere yet.
 func New(opt Options) *Server {
-	s := &Server{opt: opt}
+	s := &Server{opt: opt, conns: &connections{most: maxConnections, logger: opt.Logger, now: time.Now, open: map[*connection]struct{}{}}}
 	s.http = &http.Server{
-		Handler:           s.Handler(),
+		Handler:           answering(s.Handler()),
+		ConnContext:       inContext,
 		ReadHeaderTimeout: readTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
@@ -80,14 +83,16 @@ func New(opt Options) *Server {
 
 // Serve answers requests on l until Shutdown, and then returns nil. It closes l.
 func (s *Server) Serve(l net.Listener) error {
-	if err := s.http.Serve(limit(l, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.http.Serve(s.conns.limit(l)); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("admin: %w", err)
 	}
 	return nil
 }
 
-// Shutdown closes the listeners, waits for requests being answered until ctx ends, and then cuts them off.
+// Shutdown closes the listeners, waits for requests being answered until ctx ends, and then cuts them off. Who has asked
+// for nothing is cut off soon.
 func (s *Server) Shutdown(ctx context.Context) error {
+	defer time.AfterFunc(stopGrace, s.conns.closeWaiting).Stop()
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		err = errors.Join(err, s.http.Close())
