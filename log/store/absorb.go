@@ -48,6 +48,7 @@ func (s *Store) absorbLoop() {
 			err = s.spaceLeft()
 		}
 		s.setRefused(err)
+		s.markSoon()
 		if err != nil && !armed {
 			timer.Reset(freeCheck)
 			armed = true
@@ -155,6 +156,7 @@ func (s *Store) absorbAll(extra *pendingGroup) error {
 	}
 	s.m.SegmentBytes.Add(float64(written))
 	s.m.Absorptions.Inc()
+	s.journal.settled.Store(last)
 	s.apply(last, ops, entries)
 	if n > 0 {
 		freed := int64(0)
@@ -174,14 +176,7 @@ func (s *Store) absorbAll(extra *pendingGroup) error {
 
 // apply brings the state and the index up to a commit, and makes it readable. The caller holds absorbMu.
 func (s *Store) apply(seq uint64, ops []op, entries []Entry) {
-	for _, o := range ops {
-		s.state.applyOp(o)
-	}
-	for _, e := range entries {
-		if p := s.state.Partitions[e.Partition]; p != nil {
-			p.Apply(e.Batch)
-		}
-	}
+	s.state.apply(ops, entries)
 	indexCommit(seq, entries, func(id uint32, e indexEntry) {
 		s.activeIndex[id] = append(s.activeIndex[id], e)
 		if l := s.Log(id); l != nil {
@@ -199,11 +194,10 @@ func (s *Store) roll(need int64) error {
 			return err
 		}
 	}
-	next, err := createSegment(s.opt.Dir, old.number+1, max(s.mapBytes(), int(need+2*sealReserve)), s.opt.Now(), s.state, s.opt.Faults)
+	next, err := createSegment(s.opt.Dir, old.number+1, old.last, max(s.mapBytes(), int(need+2*sealReserve)), s.opt.Now(), s.state, s.opt.Faults)
 	if err != nil {
 		return err
 	}
-	next.last = old.last
 	for _, run := range sum.Partitions {
 		if l := s.Log(run.ID); l != nil {
 			l.sealActive(old, run)

@@ -11,8 +11,8 @@ import (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// ErrVersion says that data was written by a newer version of the format.
-var ErrVersion = errors.New("written by a newer version")
+// ErrVersion says that data was written in another version of the format.
+var ErrVersion = errors.New("written in another version of the format")
 
 var errTruncated = errors.New("truncated")
 
@@ -65,7 +65,7 @@ func appendInfo(b []byte, p PartitionInfo) []byte {
 }
 
 // blockVersion is that of every block there is; see FORMAT.md.
-const blockVersion = 1
+const blockVersion = 2
 
 // seal wraps a body in magic, version, length and CRC32C.
 func seal(magic string, body []byte) []byte {
@@ -90,7 +90,7 @@ func unseal(magic string, b []byte) ([]byte, error) {
 	if crc32.Checksum(b[:sum], castagnoli) != binary.BigEndian.Uint32(b[sum:]) {
 		return nil, fmt.Errorf("%s block: checksum does not match", magic)
 	}
-	if v := binary.BigEndian.Uint16(b[4:]); v > blockVersion {
+	if v := binary.BigEndian.Uint16(b[4:]); v != blockVersion {
 		return nil, fmt.Errorf("%s block of version %d: %w", magic, v, ErrVersion)
 	}
 	return b[10:sum], nil

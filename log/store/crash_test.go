@@ -248,7 +248,7 @@ func TestCancelledFrameIsNotReplayedInThePlaceOfItsSuccessor(t *testing.T) {
 	if _, err := s.journal.f.ReadAt(head, blockSize+at); err != nil {
 		t.Fatal(err)
 	}
-	if seq, _, ok := s.journal.header(head); ok && seq == s.seq {
+	if f, ok := s.journal.header(head, at); ok && f.seq == s.seq {
 		t.Error("two frames have one sequence")
 	}
 	if n := s2.Log(q.id).Size(); n != 0 {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 
 	"github.com/culvert-mq/culvert/log/fsx"
 	"github.com/culvert-mq/culvert/log/record"
@@ -20,9 +21,12 @@ const (
 	journalName  = "journal"
 	journalMagic = "CVJF"
 	frameMagic   = "CVJG"
-	frameVersion = 1
-	frameHeader  = 32 // magic 4, version 2, reserved 2, nonce 8, sequence 8, length 4, crc 4
-	itemHeader   = 8  // partition 4, length 4
+	frameVersion = 2
+	frameHeader  = 40 // magic 4, version 2, kind 2, nonce 8, sequence 8, settled 8, length 4, crc 4
+	frameSum     = frameHeader - 4
+	frameGroup   = 0 // kind: a group
+	frameMark    = 1 // kind: only what is settled
+	itemHeader   = 8 // partition 4, length 4
 	opPartition  = 0xFFFFFFFF
 )
 
@@ -39,11 +43,22 @@ type journal struct {
 	buf    []byte // of the frame being written
 	void   int64  // where a cancelled frame begins that may have been written; -1 if there is none
 	faults fsx.Faults
+
+	// settled is the newest group that is known to be synced in a segment. Frames carry it, so that on opening a commit
+	// that is not whole is told from one that was damaged since.
+	settled atomic.Uint64
 }
 
 type frame struct {
 	seq      uint64
 	off, len int64
+}
+
+// foundFrame is a frame of the ring whose CRC is right.
+type foundFrame struct {
+	frame
+	kind    uint16
+	settled uint64
 }
 
 // replayed is a group found in the journal on opening.
@@ -115,36 +130,60 @@ func openJournal(dir string, faults fsx.Faults) (*journal, error) {
 	return j, nil
 }
 
-// replay returns the groups behind absorbed, in order, and reports in gap whether one is missing among them, which no
-// crash can cause: groups are written and synced one after the other. What cannot be read or understood is left out and
-// told by damage.
-func (j *journal) replay(absorbed uint64) (groups []replayed, gap bool, damage error) {
+// scan returns the frames of the ring, by sequence. What the device cannot read is told by damage.
+func (j *journal) scan() (frames []foundFrame, damage error) {
 	ring := make([]byte, 256<<10)
-	type found struct {
-		seq      uint64
-		off, len int64
-	}
-	var frames []found
 	for off := int64(0); off < j.size; off += int64(len(ring)) {
 		n := min(int64(len(ring)), j.size-off)
 		if err := j.read(ring[:n], off); err != nil {
 			damage = errors.Join(damage, err)
 		}
 		for b := int64(0); b < n; b += blockSize {
-			seq, length, ok := j.header(ring[b : b+frameHeader])
-			if ok && seq > absorbed && off+b+frameHeader+length <= j.size {
-				frames = append(frames, found{seq, off + b, frameHeader + length})
+			if f, ok := j.header(ring[b:b+frameHeader], off+b); ok {
+				frames = append(frames, f)
 			}
 		}
 	}
-	slices.SortFunc(frames, func(a, b found) int { return cmp.Compare(a.seq, b.seq) })
+	frames = slices.DeleteFunc(frames, func(f foundFrame) bool {
+		buf, err := j.frame(f)
+		damage = errors.Join(damage, err)
+		return buf == nil
+	})
+	slices.SortStableFunc(frames, func(a, b foundFrame) int { return cmp.Compare(a.seq, b.seq) })
+	return frames, damage
+}
+
+// frame reads a frame whole; nil if its CRC is wrong.
+func (j *journal) frame(f foundFrame) (buf []byte, err error) {
+	buf = make([]byte, f.len)
+	err = j.read(buf, f.off)
+	if crc32.Update(crc32.Checksum(buf[:frameSum], castagnoli), castagnoli, buf[frameHeader:]) != binary.BigEndian.Uint32(buf[frameSum:]) {
+		return nil, err
+	}
+	return buf, err
+}
+
+// newestSettled returns the newest group that the frames say to be synced in a segment.
+func newestSettled(frames []foundFrame) uint64 {
+	n := uint64(0)
+	for _, f := range frames {
+		n = max(n, f.settled)
+	}
+	return n
+}
+
+// replay returns the groups behind absorbed, in order, and reports in gap whether one is missing among them, which no
+// crash can cause: groups are written and synced one after the other. What cannot be understood is left out and told by
+// damage.
+func (j *journal) replay(frames []foundFrame, absorbed uint64) (groups []replayed, gap bool, damage error) {
 	next := absorbed + 1
 	for _, fr := range frames {
-		buf := make([]byte, fr.len)
-		if err := j.read(buf, fr.off); err != nil {
-			damage = errors.Join(damage, err)
+		if fr.kind != frameGroup || fr.seq < next {
+			continue
 		}
-		if fr.seq < next || crc32.Update(crc32.Checksum(buf[:28], castagnoli), castagnoli, buf[frameHeader:]) != binary.BigEndian.Uint32(buf[28:]) {
+		buf, err := j.frame(fr)
+		if buf == nil {
+			damage = errors.Join(damage, err)
 			continue
 		}
 		ops, entries, err := decodeItems(buf[frameHeader:])
@@ -184,11 +223,13 @@ func (j *journal) readAt(b []byte, off int64) error {
 	return err
 }
 
-func (j *journal) header(b []byte) (seq uint64, length int64, ok bool) {
-	if string(b[:4]) != frameMagic || binary.BigEndian.Uint16(b[4:]) > frameVersion || binary.BigEndian.Uint64(b[8:]) != j.nonce {
-		return 0, 0, false
+// header reads the header of a frame that may begin at off.
+func (j *journal) header(b []byte, off int64) (f foundFrame, ok bool) {
+	if string(b[:4]) != frameMagic || binary.BigEndian.Uint16(b[4:]) != frameVersion || binary.BigEndian.Uint64(b[8:]) != j.nonce {
+		return f, false
 	}
-	return binary.BigEndian.Uint64(b[16:]), int64(binary.BigEndian.Uint32(b[24:])), true
+	f = foundFrame{frame{binary.BigEndian.Uint64(b[16:]), off, frameHeader + int64(binary.BigEndian.Uint32(b[32:]))}, binary.BigEndian.Uint16(b[6:]), binary.BigEndian.Uint64(b[24:])}
+	return f, off+f.len <= j.size
 }
 
 // frameSize returns the bytes a group occupies in the ring, whole blocks.
@@ -268,12 +309,7 @@ func (j *journal) release(seq uint64) {
 
 // write puts a group into its reserved blocks and syncs it.
 func (j *journal) write(off int64, seq uint64, ops [][]byte, entries []Entry) error {
-	b := append(j.buf[:0], frameMagic...)
-	b = binary.BigEndian.AppendUint16(b, frameVersion)
-	b = append(b, 0, 0)
-	b = binary.BigEndian.AppendUint64(b, j.nonce)
-	b = binary.BigEndian.AppendUint64(b, seq)
-	b = append(b, 0, 0, 0, 0, 0, 0, 0, 0)
+	b := j.begin(frameGroup, seq)
 	for _, o := range ops {
 		b = binary.BigEndian.AppendUint32(b, opPartition)
 		b = binary.BigEndian.AppendUint32(b, uint32(len(o))) //nolint:gosec // an operation is at most a topic name long
@@ -284,13 +320,7 @@ func (j *journal) write(off int64, seq uint64, ops [][]byte, entries []Entry) er
 		b = binary.BigEndian.AppendUint32(b, uint32(len(e.Batch))) //nolint:gosec // a group in the journal is below DirectBytes
 		b = append(b, e.Batch...)
 	}
-	binary.BigEndian.PutUint32(b[24:], uint32(len(b)-frameHeader)) //nolint:gosec // as above
-	sum := crc32.Update(crc32.Checksum(b[:28], castagnoli), castagnoli, b[frameHeader:])
-	binary.BigEndian.PutUint32(b[28:], sum)
-	for len(b)%blockSize != 0 {
-		b = append(b, zeros[:blockSize-len(b)%blockSize]...)
-	}
-	j.buf = b
+	b = j.end(b)
 	if err := fsx.Check(j.faults, "journal.write", j.path); err != nil {
 		return err
 	}
@@ -310,6 +340,43 @@ func (j *journal) write(off int64, seq uint64, ops [][]byte, entries []Entry) er
 	}
 	j.void = -1
 	return nil
+}
+
+// begin puts the header of a frame into the buffer, end fills in what depends on the rest and pads it.
+func (j *journal) begin(kind uint16, seq uint64) []byte {
+	b := append(j.buf[:0], frameMagic...)
+	b = binary.BigEndian.AppendUint16(b, frameVersion)
+	b = binary.BigEndian.AppendUint16(b, kind)
+	b = binary.BigEndian.AppendUint64(b, j.nonce)
+	b = binary.BigEndian.AppendUint64(b, seq)
+	b = binary.BigEndian.AppendUint64(b, j.settled.Load())
+	return append(b, 0, 0, 0, 0, 0, 0, 0, 0)
+}
+
+func (j *journal) end(b []byte) []byte {
+	binary.BigEndian.PutUint32(b[frameSum-4:], uint32(len(b)-frameHeader)) //nolint:gosec // a group in the journal is below DirectBytes
+	sum := crc32.Update(crc32.Checksum(b[:frameSum], castagnoli), castagnoli, b[frameHeader:])
+	binary.BigEndian.PutUint32(b[frameSum:], sum)
+	for len(b)%blockSize != 0 {
+		b = append(b, zeros[:blockSize-len(b)%blockSize]...)
+	}
+	j.buf = b
+	return b
+}
+
+// mark overwrites the block at off, which holds no group, with what is settled, and syncs it.
+func (j *journal) mark(off int64) error {
+	b := j.end(j.begin(frameMark, j.settled.Load()))
+	if err := fsx.Check(j.faults, "journal.write", j.path); err != nil {
+		return err
+	}
+	if _, err := j.f.WriteAt(b, blockSize+off); err != nil {
+		return err
+	}
+	if err := fsx.Check(j.faults, "journal.sync", j.path); err != nil {
+		return err
+	}
+	return fsx.Datasync(j.f)
 }
 
 var zeros [blockSize]byte

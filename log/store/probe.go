@@ -3,14 +3,11 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
-
-	"github.com/culvert-mq/culvert/log/fsx"
 )
 
 // Probe finds out whether the log can still write and sync. Where groups were made durable since the call before, that is
 // known, and nothing is done; else the committer writes one free block of the journal, 4 KiB, and syncs it, or the next
-// group does in its place. The block holds no group, so that nothing is left to be absorbed.
+// group does in its place. The block holds a mark and no group, so that nothing is left to be absorbed.
 //
 // Errors: ErrFull where the journal has no block free and the device no room to absorb it: the log works, and refuses.
 // ErrFailed, ErrClosed; ctx's when the log does not answer in time.
@@ -47,14 +44,7 @@ func (s *Store) commitEmpty(g *Group) {
 	if !probe {
 		return
 	}
-	off, err := s.reserve(s.seq+1, blockSize)
-	if err == nil {
-		err = s.journal.probe(off)
-		s.pendMu.Lock()
-		s.journal.frames = s.journal.frames[:len(s.journal.frames)-1] // the newest: only the committer reserves
-		s.journal.head = off
-		s.pendMu.Unlock()
-	}
+	err := s.mark()
 	if err != nil {
 		err = s.classify(err)
 	}
@@ -68,16 +58,33 @@ func (s *Store) commitEmpty(g *Group) {
 	g.finish(err)
 }
 
-// probe overwrites a block that holds no group with zeros, and syncs it.
-func (j *journal) probe(off int64) error {
-	if err := fsx.Check(j.faults, "journal.write", j.path); err != nil {
+// mark notes in the journal what is settled. The committer calls it, and Close.
+func (s *Store) mark() error {
+	off, err := s.reserve(s.seq+1, blockSize)
+	if err != nil {
 		return err
 	}
-	if _, err := j.f.WriteAt(zeros[:], blockSize+off); err != nil {
-		return fmt.Errorf("probe: %w", err)
+	err = s.journal.mark(off)
+	s.pendMu.Lock()
+	s.journal.frames = s.journal.frames[:len(s.journal.frames)-1] // nobody else reserves
+	s.journal.head = off
+	s.pendMu.Unlock()
+	if err == nil {
+		s.unmarked.Store(false)
 	}
-	if err := fsx.Check(j.faults, "journal.sync", j.path); err != nil {
-		return err
+	return err
+}
+
+// markSoon has the committer mark a bulk commit that nothing has followed, so that damage to it can be told from a commit
+// that was never finished.
+func (s *Store) markSoon() {
+	if !s.unmarked.Load() {
+		return
 	}
-	return fsx.Datasync(j.f)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.takes() == nil {
+		s.open.probe = true
+		signal(s.wake)
+	}
 }

@@ -166,9 +166,7 @@ func (s *Store) rewrite(seg *segment, starts map[uint32]int64) (freed int64, err
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return 0, err
 	}
-	options := boltOptions(s.mapBytes(), false)
-	options.NoSync = true // one sync at the end
-	db, err := bolt.Open(tmp, 0o600, options)
+	db, err := bolt.Open(tmp, 0o600, boltOptions(s.mapBytes(), false))
 	if err != nil {
 		return 0, err
 	}
@@ -236,17 +234,21 @@ func (s *Store) copyLive(seg *segment, db *bolt.DB, starts map[uint32]int64) (ma
 	if err != nil {
 		return nil, err
 	}
-	to := &segment{path: seg.path, number: seg.number, db: db, faults: s.opt.Faults}
-	err = seg.scan(func(seq uint64, ops []op, entries []Entry) error {
-		live := slices.DeleteFunc(entries, func(e Entry) bool {
+	before, err := seg.before(from)
+	if err != nil {
+		return nil, err
+	}
+	to := &segment{path: seg.path, number: seg.number, last: before, db: db, faults: s.opt.Faults, lazy: true}
+	err = seg.scan(func(c *commit) error {
+		live := slices.DeleteFunc(c.entries, func(e Entry) bool {
 			start, ok := starts[e.Partition]
 			return !ok || e.Batch.NextOffset() <= start
 		})
-		if len(live) == 0 && len(ops) == 0 {
+		if len(live) == 0 && len(c.ops) == 0 {
 			return nil
 		}
-		indexCommit(seq, live, func(id uint32, e indexEntry) { index[id] = append(index[id], e) })
-		_, err := to.commit(seq, encodeOps(ops), live)
+		indexCommit(c.seq, live, func(id uint32, e indexEntry) { index[id] = append(index[id], e) })
+		_, err := to.commit(c.seq, encodeOps(c.ops), live)
 		return err
 	})
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/culvert-mq/culvert/log/boltfile"
 	"github.com/culvert-mq/culvert/log/fsx"
 )
 
@@ -88,14 +89,7 @@ func (s *Store) durable() *State {
 	s.pendMu.Lock()
 	defer s.pendMu.Unlock()
 	for _, g := range s.pending {
-		for _, o := range g.ops {
-			state.applyOp(o)
-		}
-		for _, e := range g.entries {
-			if p := state.Partitions[e.Partition]; p != nil {
-				p.Apply(e.Batch)
-			}
-		}
+		state.apply(g.ops, g.entries)
 	}
 	return state
 }
@@ -106,11 +100,19 @@ func (s *Store) recover() error {
 	if err != nil {
 		return err
 	}
+	j, frames, jerr := s.findJournal()
+	if jerr != nil {
+		return jerr
+	}
 	summaries := make(map[*segment]*summary)
 	for i, n := range numbers {
 		seg := &segment{path: segmentPath(s.opt.Dir, n), number: n, faults: s.opt.Faults, mapped: s.mapBytes()}
 		seg.measure()
-		sum, err := s.openSealedSegment(seg, i == len(numbers)-1)
+		if i == len(numbers)-1 { // recoverState reads it
+			s.sealed = append(s.sealed, seg)
+			break
+		}
+		sum, err := s.openSealedSegment(seg)
 		switch {
 		case s.setAside(seg, sum, err):
 		case err != nil:
@@ -120,11 +122,11 @@ func (s *Store) recover() error {
 			s.sealed = append(s.sealed, seg)
 		}
 	}
-	if err := s.recoverState(summaries); err != nil {
+	if err := s.recoverState(summaries, newestSettled(frames.all)); err != nil {
 		return err
 	}
 	s.seq = s.active.Load().last
-	if err := s.recoverJournal(); err != nil {
+	if err := s.recoverJournal(j, frames); err != nil {
 		return err
 	}
 	for _, p := range s.state.Partitions {
@@ -155,19 +157,20 @@ func (s *Store) listSegments() ([]uint64, error) {
 	return numbers, nil // ReadDir sorts, and the names sort as their numbers do
 }
 
-// openSealedSegment reads the end of a segment. The newest one may be unsealed; another one that is (the node died
-// between damage and the next seal) is read whole for its summary.
-func (s *Store) openSealedSegment(seg *segment, newest bool) (*summary, error) {
-	sum, _, err := seg.readHeader(false)
+// openSealedSegment reads the end of a segment that is not the newest. One that is not sealed (the node died between
+// damage and the next seal) is read whole for its summary.
+func (s *Store) openSealedSegment(seg *segment) (*summary, error) {
+	sum, err := seg.readHeader()
 	if err == nil && sum != nil {
 		s.touch(seg)
 	}
-	if err != nil || sum != nil || newest {
+	if err != nil || sum != nil {
 		return sum, err
 	}
 	index := make(map[uint32][]indexEntry)
-	if err := seg.scan(func(seq uint64, _ []op, entries []Entry) error {
-		indexCommit(seq, entries, func(id uint32, e indexEntry) { index[id] = append(index[id], e) })
+	if err := seg.scan(func(c *commit) error {
+		indexCommit(c.seq, c.entries, func(id uint32, e indexEntry) { index[id] = append(index[id], e) })
+		seg.last = c.seq
 		return nil
 	}); err != nil {
 		return nil, err
@@ -184,38 +187,115 @@ func (s *Store) openSealedSegment(seg *segment, newest bool) (*summary, error) {
 	return &made, nil
 }
 
+// newest is what the newest segment says.
+type newest struct {
+	state *State
+	index map[uint32][]indexEntry
+	*header
+}
+
+// ErrUnfinished says that the newest commit of a file was not whole and was taken back. It had not been acknowledged, unless
+// it was damaged since.
+var ErrUnfinished = errors.New("the newest commit was not finished")
+
+// ErrMissing says that commits which had been synced are not there any more.
+var ErrMissing = errors.New("commits are missing")
+
+// readNewest reads the newest segment whole. Where its newest transaction is not whole, the one before it counts, unless
+// a later write says that the newest had been synced.
+func (s *Store) readNewest(seg *segment, settled uint64) (n newest, err error) {
+	if err := fsx.Check(seg.faults, "segment.open", seg.path); err != nil {
+		return n, seg.opening(err)
+	}
+	data, end, err := mapFile(seg.path)
+	if err != nil {
+		return n, seg.opening(err)
+	}
+	defer end()
+	return n, guard(seg, func() error {
+		metas, bad := boltfile.Metas(data)
+		if len(metas) == 0 {
+			return seg.damaged(0, bad)
+		}
+		var err error
+		if n, err = readNewestFrom(data, metas[0], seg); err == nil {
+			if n.last < settled {
+				s.report(Damage{Path: seg.path, Err: fmt.Errorf("%w: it ends with commit %d, but %d had been synced", ErrMissing, n.last, settled)})
+			}
+			if bad != nil {
+				s.report(Damage{Path: seg.path, Err: fmt.Errorf("the newest commit may be lost: %w", bad)})
+			}
+			return nil
+		}
+		if len(metas) < 2 {
+			return seg.damaged(0, err)
+		}
+		before, e := readNewestFrom(data, metas[1], seg)
+		if e != nil || before.last < settled {
+			return seg.damaged(0, err)
+		}
+		n = before
+		if err := dropMeta(seg.path, metas[0].Page); err != nil {
+			return err
+		}
+		s.report(Damage{Path: seg.path, Err: fmt.Errorf("%w: %w", ErrUnfinished, err)})
+		return nil
+	})
+}
+
+func readNewestFrom(data []byte, m boltfile.Meta, seg *segment) (newest, error) {
+	n := newest{index: make(map[uint32][]indexEntry)}
+	h, err := readContents(data, m, seg.number, func(h *header) (err error) {
+		n.state, err = decodeState(h.state)
+		return err
+	}, func(c *commit) error {
+		if c.err != nil {
+			return fmt.Errorf("commit %d: %w", c.seq, c.err)
+		}
+		if n.state != nil {
+			n.state.apply(c.ops, c.entries)
+		}
+		indexCommit(c.seq, c.entries, func(id uint32, e indexEntry) { n.index[id] = append(n.index[id], e) })
+		return nil
+	})
+	n.header = h
+	if err == nil && h.after != nil {
+		n.state, err = decodeState(h.after)
+	}
+	if h.summary != nil {
+		h.last = max(h.last, h.summary.Last)
+	}
+	return n, err
+}
+
+// dropMeta takes a meta page out of use, so that bbolt goes by the other one.
+func dropMeta(path string, page int) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(zeros[:], int64(page)*blockSize)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
 // recoverState takes the state from the newest segment that is whole, and makes the active segment.
-func (s *Store) recoverState(summaries map[*segment]*summary) error {
+func (s *Store) recoverState(summaries map[*segment]*summary, settled uint64) error {
 	for len(s.sealed) > 0 {
 		seg := s.sealed[len(s.sealed)-1]
-		index := make(map[uint32][]indexEntry)
-		_, state, err := seg.readHeader(true)
-		if err == nil {
-			err = seg.scan(func(seq uint64, ops []op, entries []Entry) error {
-				for _, o := range ops {
-					state.applyOp(o)
-				}
-				for _, e := range entries {
-					if p := state.Partitions[e.Partition]; p != nil {
-						p.Apply(e.Batch)
-					}
-				}
-				indexCommit(seq, entries, func(id uint32, e indexEntry) { index[id] = append(index[id], e) })
-				return nil
-			})
-		}
+		n, err := s.readNewest(seg, settled)
 		if s.setAside(seg, summaries[seg], err) {
 			s.sealed = s.sealed[:len(s.sealed)-1]
+			settled = 0 // that is told
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		if !seg.sealed {
-			if err := checkMetas(seg.path); err != nil {
-				s.report(Damage{Path: seg.path, Err: fmt.Errorf("the newest commit may be lost: %w", err)})
-			}
-			seg.unmap()
+		seg.checked, seg.created, seg.last = true, n.created, n.last
+		if n.summary == nil {
 			if err := seg.writable(); s.setAside(seg, nil, err) {
 				s.sealed = s.sealed[:len(s.sealed)-1]
 				continue
@@ -223,25 +303,28 @@ func (s *Store) recoverState(summaries map[*segment]*summary) error {
 				return err
 			}
 			s.sealed = s.sealed[:len(s.sealed)-1]
-			s.activeIndex = index
+			s.activeIndex = n.index
 			s.active.Store(seg)
+		} else {
+			seg.sealed, seg.batchBytes = true, n.summary.bytes()
+			summaries[seg] = n.summary
 		}
-		s.state = state
+		s.state = n.state
 		break
 	}
 	if s.state == nil {
 		s.state = newState()
 	}
 	if s.active.Load() == nil {
-		seg, err := createSegment(s.opt.Dir, s.nextNumber(), s.mapBytes(), s.opt.Now(), s.state, s.opt.Faults)
+		last := uint64(0)
+		if n := len(s.sealed); n > 0 {
+			last = s.sealed[n-1].last
+		}
+		seg, err := createSegment(s.opt.Dir, s.nextNumber(), last, s.mapBytes(), s.opt.Now(), s.state, s.opt.Faults)
 		if err != nil {
 			return err
 		}
 		s.active.Store(seg)
-	}
-	if n := len(s.sealed); n > 0 { // nothing may have been committed since the last one was sealed
-		active := s.active.Load()
-		active.last = max(active.last, s.sealed[n-1].last)
 	}
 	for id := range s.state.Partitions {
 		s.logs[id] = &Log{st: s, id: id, active: s.activeIndex[id]}
@@ -269,22 +352,36 @@ func (s *Store) nextNumber() uint64 {
 	return n
 }
 
-// recoverJournal replays the groups behind the newest commit and absorbs them.
-func (s *Store) recoverJournal() error {
+// ring is what a journal was found to hold.
+type ring struct {
+	all    []foundFrame
+	damage error
+}
+
+// findJournal opens the journal and looks at its frames. It returns nil where there is none of use.
+func (s *Store) findJournal() (*journal, ring, error) {
 	j, err := openJournal(s.opt.Dir, s.opt.Faults)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		return nil, ring{}, nil
+	case err != nil:
+		return nil, ring{}, s.moveAside(filepath.Join(s.opt.Dir, journalName), err, nil)
+	}
+	frames, damage := j.scan()
+	return j, ring{frames, damage}, nil
+}
+
+// recoverJournal replays the groups behind the newest commit and absorbs them.
+func (s *Store) recoverJournal(j *journal, found ring) (err error) {
+	if j == nil {
 		if s.seq > 0 {
 			s.log.Error("journal is missing; groups that were not in a segment yet are lost", "dir", s.opt.Dir)
 		}
-	case err != nil:
-		path := filepath.Join(s.opt.Dir, journalName)
-		if err := s.moveAside(path, err, nil); err != nil {
-			return err
-		}
-	default:
+	} else {
 		s.journal = j
-		groups, gap, damage := j.replay(s.seq)
+		j.settled.Store(s.seq)
+		groups, gap, damage := j.replay(found.all, s.seq)
+		damage = errors.Join(found.damage, damage)
 		if gap {
 			s.log.Error("journal: groups are missing between those that are whole", "after", s.seq)
 		}
@@ -311,6 +408,9 @@ func (s *Store) recoverJournal() error {
 		}
 	}
 	s.journal, err = createJournal(s.opt.Dir, s.opt.JournalBytes, s.opt.Faults)
+	if err == nil {
+		s.journal.settled.Store(s.seq)
+	}
 	return err
 }
 

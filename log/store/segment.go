@@ -18,8 +18,8 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 	"golang.org/x/sys/unix"
 
+	"github.com/culvert-mq/culvert/log/boltfile"
 	"github.com/culvert-mq/culvert/log/fsx"
-	"github.com/culvert-mq/culvert/log/record"
 )
 
 const (
@@ -33,6 +33,7 @@ var (
 	keySegment = []byte("segment")
 	keyState   = []byte("state")
 	keySummary = []byte("summary")
+	keyAfter   = []byte("after")
 	keyIndex   = []byte("index")
 )
 
@@ -43,6 +44,7 @@ type segment struct {
 	faults fsx.Faults
 	mapped int // size of the map, bytes
 
+	lazy    bool   // a copy in the making: nothing is synced
 	sealed  bool   // guarded by Store.absorbMu until true
 	last    uint64 // sequence of the newest commit; as sealed
 	created time.Time
@@ -70,16 +72,18 @@ func segmentNumber(name string) (uint64, bool) {
 	return n, err == nil
 }
 
+// boltOptions are those of a segment. bbolt does not sync: see segment.update.
 func boltOptions(mapped int, readOnly bool) *bolt.Options {
 	return &bolt.Options{
 		ReadOnly: readOnly, PageSize: blockSize, InitialMmapSize: mapped,
-		NoFreelistSync: true, FreelistType: bolt.FreelistMapType, NoGrowSync: true, NoStatistics: true,
+		NoFreelistSync: true, FreelistType: bolt.FreelistMapType, NoGrowSync: true, NoStatistics: true, NoSync: true,
 		Timeout: time.Millisecond, // the store's own lock keeps other processes out
 	}
 }
 
 // createSegment writes a new segment that begins with a state, beside and renamed, so that a segment that exists is whole.
-func createSegment(dir string, number uint64, mapped int, now time.Time, state *State, faults fsx.Faults) (*segment, error) {
+// Its first commit comes behind the one with the sequence last.
+func createSegment(dir string, number, last uint64, mapped int, now time.Time, state *State, faults fsx.Faults) (*segment, error) {
 	path := segmentPath(dir, number)
 	if err := fsx.Check(faults, "segment.create", path); err != nil {
 		return nil, err
@@ -99,10 +103,14 @@ func createSegment(dir string, number uint64, mapped int, now time.Time, state *
 		}
 		body := binary.BigEndian.AppendUint64(nil, number)
 		body = binary.BigEndian.AppendUint64(body, uint64(now.UnixMilli()))
+		body = binary.BigEndian.AppendUint64(body, last)
 		return errors.Join(
 			h.Put(keySegment, seal(segmentMagic, body)),
 			h.Put(keyState, state.encode()))
 	})
+	if err == nil {
+		err = db.Sync()
+	}
 	if err == nil {
 		err = os.Rename(tmp, path)
 	}
@@ -112,7 +120,7 @@ func createSegment(dir string, number uint64, mapped int, now time.Time, state *
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("create segment %s: %w", path, err), db.Close(), os.Remove(tmp))
 	}
-	g := &segment{path: path, number: number, faults: faults, mapped: mapped, created: now, db: db, checked: true}
+	g := &segment{path: path, number: number, last: last, faults: faults, mapped: mapped, created: now, db: db, checked: true}
 	g.measure()
 	return g, nil
 }
@@ -145,15 +153,12 @@ func (g *segment) open(readOnly bool) error {
 
 // check looks at the file's pages.
 func (g *segment) check() error {
-	f, err := os.Open(g.path)
+	data, end, err := mapFile(g.path)
 	if err != nil {
 		return err
 	}
-	var st os.FileInfo
-	if st, err = f.Stat(); err == nil {
-		err = checkPages(f, st.Size())
-	}
-	return errors.Join(err, f.Close())
+	defer end()
+	return guard(g, func() error { return boltfile.Check(data) })
 }
 
 // opening turns an error of opening the file into a DamageError, unless it may be gone with the next attempt.
@@ -257,8 +262,11 @@ func itemKey(dst []byte, partition uint32, n int64) []byte {
 	return binary.BigEndian.AppendUint64(dst, uint64(n))
 }
 
-// update runs fn in a transaction that writes. An error leaves the segment as it was, except ErrFailed: the commit may be
-// in the file all the same.
+// update runs fn in a transaction that writes. All of it, the meta page too, is synced once: where a machine stops in the
+// middle, the file may have a new meta page without the pages that it leads to, or the reverse. Opening tells, because
+// every commit has a sum, and goes back to the other meta page, whose transaction was synced before this one began.
+//
+// An error leaves the segment as it was, except ErrFailed: the commit may be in the file all the same.
 func (g *segment) update(fn func(tx *bolt.Tx) error) (*bolt.Tx, error) {
 	var tx *bolt.Tx
 	before := 0
@@ -270,14 +278,20 @@ func (g *segment) update(fn func(tx *bolt.Tx) error) (*bolt.Tx, error) {
 		if err := fn(tx); err != nil {
 			return errors.Join(err, tx.Rollback())
 		}
-		return tx.Commit()
+		if err := tx.Commit(); err != nil || g.lazy {
+			return err
+		}
+		if err := fsx.Check(g.faults, "segment.sync", g.path); err != nil {
+			return err
+		}
+		return g.db.Sync()
 	})
 	if _, ok := errors.AsType[*DamageError](err); ok { // a panic; the writer's lock must not stay taken, closing the database waits for it
 		_ = guard(g, tx.Rollback)
 		return nil, fmt.Errorf("%w: %w", ErrFailed, err)
 	}
 	if err != nil {
-		if seen, e := g.newest(); e != nil || seen >= before { // the map shows a meta page that could not be synced
+		if seen, e := g.newest(); e != nil || seen >= before { // it is in the map, and may be on the device
 			return nil, fmt.Errorf("%w: %w", ErrFailed, err)
 		}
 	}
@@ -306,18 +320,25 @@ func (g *segment) commit(seq uint64, ops [][]byte, entries []Entry) (int64, erro
 			return err
 		}
 		b.FillPercent = 1
-		var keys []byte // bbolt copies keys
+		var key []byte // bbolt copies keys
+		sum := commitSum{before: g.last}
+		put := func(partition uint32, n int64, value []byte) error {
+			key = itemKey(key, partition, n)
+			sum.add(key, value)
+			return b.Put(key, value)
+		}
 		for _, e := range entries {
-			keys = itemKey(keys, e.Partition, e.Batch.BaseOffset())
-			if err := b.Put(keys, e.Batch); err != nil {
+			if err := put(e.Partition, e.Batch.BaseOffset(), e.Batch); err != nil {
 				return err
 			}
 		}
 		for i, o := range ops {
-			keys = itemKey(keys, opPartition, int64(i))
-			if err := b.Put(keys, o); err != nil {
+			if err := put(opPartition, int64(i), o); err != nil {
 				return err
 			}
+		}
+		if err := b.Put(checkKey, sum.encode()); err != nil {
+			return err
 		}
 		return fsx.Check(g.faults, "segment.write", g.path)
 	})
@@ -361,104 +382,79 @@ func (g *segment) seal(sum summary, index map[uint32][]indexEntry) error {
 }
 
 // readHeader reads what opening a store needs: when the segment was created, the summary if it is sealed, else nil.
-func (g *segment) readHeader(wantState bool) (sum *summary, state *State, err error) {
+func (g *segment) readHeader() (sum *summary, err error) {
 	tx, err := g.begin()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer g.end(tx)
-	err = guard(g, func() error {
+	return sum, guard(g, func() error {
 		h := tx.Bucket(keyHeader)
 		if h == nil {
 			return &DamageError{Segment: g.number, Path: g.path, Err: errors.New("no header")}
 		}
 		body, err := unseal(segmentMagic, h.Get(keySegment))
-		if err != nil || len(body) < 16 || binary.BigEndian.Uint64(body) != g.number {
+		if err != nil || len(body) < 24 || binary.BigEndian.Uint64(body) != g.number {
 			return &DamageError{Segment: g.number, Path: g.path, Err: errors.Join(errors.New("header"), err)}
 		}
 		g.created = time.UnixMilli(int64(binary.BigEndian.Uint64(body[8:])))
+		g.last = binary.BigEndian.Uint64(body[16:])
 		if raw := h.Get(keySummary); raw != nil {
 			if sum, err = decodeSummary(raw); err != nil {
 				return &DamageError{Segment: g.number, Path: g.path, Err: err}
 			}
 			g.last, g.sealed, g.batchBytes = sum.Last, true, sum.bytes()
 		}
-		if wantState {
-			if state, err = decodeState(h.Get(keyState)); err != nil {
-				return &DamageError{Segment: g.number, Path: g.path, Err: err}
-			}
-		}
 		return nil
 	})
-	return sum, state, err
 }
 
-// scan hands every commit behind the header to fn in order, after checking each batch: its CRC, and that its key says
-// what it says.
-func (g *segment) scan(fn func(seq uint64, ops []op, entries []Entry) error) error {
+// scan hands every commit behind the header to fn in order, after checking it.
+func (g *segment) scan(fn func(c *commit) error) error {
 	tx, err := g.begin()
 	if err != nil {
 		return err
 	}
 	defer g.end(tx)
 	return guard(g, func() error {
-		c := tx.Cursor()
-		for k, v := c.Seek(seqKey(0)); k != nil; k, v = c.Next() {
+		before, err := g.before(tx)
+		if err != nil {
+			return err
+		}
+		top := tx.Cursor()
+		for k, v := top.Seek(seqKey(0)); k != nil; k, v = top.Next() {
 			b := tx.Bucket(k)
 			if len(k) != 8 || v != nil || b == nil {
 				return g.damaged(0, fmt.Errorf("key %x is no commit", k))
 			}
-			seq := binary.BigEndian.Uint64(k)
-			ops, entries, err := g.readCommit(seq, b)
-			if err != nil {
+			r := commitReader{commit: commit{seq: binary.BigEndian.Uint64(k)}}
+			c := b.Cursor()
+			for k, v := c.First(); k != nil; k, v = c.Next() {
+				r.add(k, v)
+			}
+			if r.end(before).err != nil {
+				return g.damaged(r.seq, r.err)
+			}
+			if err := fn(&r.commit); err != nil {
 				return err
 			}
-			if err := fn(seq, ops, entries); err != nil {
-				return err
-			}
-			g.last = max(g.last, seq)
+			before = r.seq
 		}
 		return nil
 	})
 }
 
-func (g *segment) readCommit(seq uint64, b *bolt.Bucket) (ops []op, entries []Entry, err error) {
-	c := b.Cursor()
-	for k, v := c.First(); k != nil; k, v = c.Next() {
-		if len(k) != 12 {
-			return nil, nil, g.damaged(seq, fmt.Errorf("key %x", k))
-		}
-		if id := binary.BigEndian.Uint32(k); id != opPartition {
-			batch, err := checkBatch(k, v)
-			if err != nil {
-				return nil, nil, g.damaged(seq, err)
-			}
-			entries = append(entries, Entry{id, batch})
-			continue
-		}
-		o, err := decodeOp(v)
-		if err != nil {
-			return nil, nil, g.damaged(seq, err)
-		}
-		ops = append(ops, o)
+// before returns the sequence of the newest commit in the segment before.
+func (g *segment) before(tx *bolt.Tx) (uint64, error) {
+	h := tx.Bucket(keyHeader)
+	if h == nil {
+		return 0, g.damaged(0, errors.New("no header"))
 	}
-	return ops, entries, nil
-}
-
-// checkBatch verifies a stored batch against its key.
-func checkBatch(k, v []byte) (record.Batch, error) {
-	b, rest, err := record.Split(v)
-	switch {
-	case err != nil:
-		return nil, err
-	case len(rest) != 0:
-		return nil, fmt.Errorf("%d bytes behind a batch", len(rest))
-	case uint64(b.BaseOffset()) != binary.BigEndian.Uint64(k[4:]):
-		return nil, fmt.Errorf("batch at offset %d says %d", binary.BigEndian.Uint64(k[4:]), b.BaseOffset())
-	case !b.VerifyCRC():
-		return nil, fmt.Errorf("batch at offset %d: checksum does not match", b.BaseOffset())
+	body, err := unseal(segmentMagic, h.Get(keySegment))
+	if err != nil || len(body) < 24 || binary.BigEndian.Uint64(body) != g.number {
+		return 0, g.damaged(0, errors.Join(errors.New("header"), err))
 	}
-	return b, nil
+	return binary.BigEndian.Uint64(body[16:]), nil
 }
 
 func (g *segment) damaged(seq uint64, err error) error {

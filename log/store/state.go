@@ -236,6 +236,18 @@ func (s *State) clone() *State {
 	return c
 }
 
+// apply takes a group or a commit into account: operations come before batches.
+func (s *State) apply(ops []op, entries []Entry) {
+	for _, o := range ops {
+		s.applyOp(o)
+	}
+	for _, e := range entries {
+		if p := s.Partitions[e.Partition]; p != nil {
+			p.Apply(e.Batch)
+		}
+	}
+}
+
 // applyOp takes an operation into account; one that names an unknown partition changes nothing.
 func (s *State) applyOp(o op) {
 	switch o.kind {

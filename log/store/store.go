@@ -94,6 +94,7 @@ type Store struct {
 	openBytes atomic.Int64  // of groups that are not done
 	groups    atomic.Int64  // made durable since the start
 	probed    atomic.Int64  // groups, when Probe looked last
+	unmarked  atomic.Bool   // the newest commit is a bulk one that the journal does not know of
 	wake      chan struct{} // capacity 1: the open group has something
 	bulk      chan struct{} // capacity 1: the open group is worth a commit of its own
 	stop      chan struct{} // closed by Close
@@ -314,6 +315,9 @@ func (s *Store) Close() error {
 	var err error
 	if refused == nil {
 		err = s.absorb(nil)
+		if err == nil && s.unmarked.Load() {
+			err = s.mark()
+		}
 	}
 	return errors.Join(err, s.closeFiles())
 }
@@ -432,7 +436,8 @@ func (s *Store) write(g *Group, entries []Entry, size int64) error {
 			return err
 		}
 		s.seq = seq
-		signal(s.absorbSoon) // which looks at free space
+		s.unmarked.Store(true)
+		signal(s.absorbSoon) // which looks at free space, and has the commit marked
 		return nil
 	}
 	off, err := s.reserve(seq, n)
@@ -450,6 +455,7 @@ func (s *Store) write(g *Group, entries []Entry, size int64) error {
 	}
 	s.m.JournalBytes.Add(float64(n))
 	s.seq = seq
+	s.unmarked.Store(false)
 	for _, e := range entries {
 		if l := s.Log(e.Partition); l != nil {
 			l.pushTail(seq, e.Batch)

@@ -1,0 +1,236 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"math"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/culvert-mq/culvert/log/boltfile"
+	"github.com/culvert-mq/culvert/log/record"
+)
+
+const checkMagic = "CVCC"
+
+// checkKey is behind all other keys of a commit.
+var checkKey = itemKey(nil, opPartition, -1)
+
+// commit is what one bucket of a segment holds.
+type commit struct {
+	seq     uint64
+	ops     []op
+	entries []Entry // by partition and offset
+	bad     []badBatch
+	err     error // what is wrong with it; then ops and entries are those that are whole
+}
+
+// badBatch is a batch that is not what was written.
+type badBatch struct {
+	partition uint32
+	base      int64
+	data      []byte
+}
+
+// commitSum sums up a commit, so that one of which a part never reached the device is told from one that is whole, and a
+// missing one is noticed: the sequence of the commit before, every key, the bytes of operations, and of batches the header
+// up to their own CRC.
+type commitSum struct {
+	before uint64
+	count  uint32
+	crc    uint32
+}
+
+func (s *commitSum) add(k, v []byte) {
+	if binary.BigEndian.Uint32(k) != opPartition {
+		v = v[:min(len(v), 21)]
+	}
+	s.crc = crc32.Update(crc32.Update(s.crc, castagnoli, k), castagnoli, v)
+	s.count++
+}
+
+func (s *commitSum) encode() []byte {
+	b := binary.BigEndian.AppendUint64(nil, s.before)
+	b = binary.BigEndian.AppendUint32(b, s.count)
+	return seal(checkMagic, binary.BigEndian.AppendUint32(b, s.crc))
+}
+
+// commitReader takes the entries of a commit, in order, and checks them.
+type commitReader struct {
+	commit
+	sum   commitSum
+	check []byte
+}
+
+func (r *commitReader) fail(err error) {
+	if r.err == nil {
+		r.err = err
+	}
+}
+
+func (r *commitReader) add(k, v []byte) {
+	if len(k) != 12 {
+		r.fail(fmt.Errorf("key %x", k))
+		return
+	}
+	if bytes.Equal(k, checkKey) {
+		r.check = v
+		return
+	}
+	r.sum.add(k, v)
+	if id := binary.BigEndian.Uint32(k); id != opPartition {
+		b, err := checkBatch(k, v)
+		if err != nil {
+			r.fail(fmt.Errorf("partition %d: %w", id, err))
+			r.bad = append(r.bad, badBatch{id, int64(binary.BigEndian.Uint64(k[4:])), v}) //nolint:gosec // two's complement on disk
+			return
+		}
+		r.entries = append(r.entries, Entry{id, b})
+		return
+	}
+	o, err := decodeOp(v)
+	if err != nil {
+		r.fail(err)
+		return
+	}
+	r.ops = append(r.ops, o)
+}
+
+// end checks the commit against the sequence of the one before it.
+func (r *commitReader) end(before uint64) *commit {
+	r.sum.before = before
+	if !bytes.Equal(r.check, r.sum.encode()) {
+		r.fail(errors.New("it is not whole"))
+	}
+	return &r.commit
+}
+
+// header is what a segment says of itself.
+type header struct {
+	created time.Time
+	state   []byte // block CVST, not looked at
+	after   []byte // likewise, of a segment that was rewritten
+	summary *summary
+	index   map[uint32][]byte // blocks CVIX of a sealed segment, not looked at
+	found   bool
+	last    uint64 // sequence of the newest commit; where there is none, of the newest in the segment before
+}
+
+// readContents reads a segment's file from one of its meta pages: begin is called with the header, then fn for every
+// commit that can be reached, in order, also for those that are damaged. It returns what is wrong with the file beside
+// that, and what they return. Everything lies in data.
+func readContents(data []byte, m boltfile.Meta, number uint64, begin func(*header) error, fn func(*commit) error) (*header, error) {
+	h := &header{index: make(map[uint32][]byte)}
+	var cur *commitReader
+	var errs []error
+	begun := false
+	flush := func() {
+		if !begun {
+			begun = true
+			errs = append(errs, begin(h))
+		}
+		if cur == nil {
+			return
+		}
+		c := cur.end(h.last)
+		cur = nil
+		h.last = c.seq
+		errs = append(errs, fn(c))
+	}
+	err := boltfile.Walk(data, m, func(path [][]byte, key, value []byte) error {
+		switch {
+		case len(path) == 0:
+			return fmt.Errorf("key %.20x outside a bucket", key)
+		case bytes.Equal(path[0], keyHeader):
+			return h.read(path[1:], key, value, number)
+		case len(path) != 1 || len(path[0]) != 8:
+			return fmt.Errorf("bucket %.20x", path[len(path)-1])
+		case key == nil:
+			flush()
+			cur = &commitReader{commit: commit{seq: binary.BigEndian.Uint64(path[0])}}
+			return nil
+		}
+		cur.add(key, value)
+		return nil
+	})
+	flush()
+	if err == nil && !h.found {
+		err = errors.New("no header")
+	}
+	if err == nil && h.created.IsZero() {
+		err = errors.New("header without a number")
+	}
+	return h, errors.Join(append(errs, err)...)
+}
+
+func (h *header) read(path [][]byte, key, value []byte, number uint64) error {
+	switch {
+	case len(path) == 1 && bytes.Equal(path[0], keyIndex) && len(key) == 4:
+		h.index[binary.BigEndian.Uint32(key)] = value
+	case len(path) > 0:
+		if key != nil {
+			return fmt.Errorf("key %.20x in the header", key)
+		}
+	case key == nil:
+		h.found = true
+	case bytes.Equal(key, keySegment):
+		body, err := unseal(segmentMagic, value)
+		if err != nil || len(body) < 24 || binary.BigEndian.Uint64(body) != number {
+			return errors.Join(errors.New("header"), err)
+		}
+		h.created = time.UnixMilli(int64(binary.BigEndian.Uint64(body[8:]))) //nolint:gosec // two's complement on disk
+		h.last = binary.BigEndian.Uint64(body[16:])
+	case bytes.Equal(key, keyState):
+		h.state = value
+	case bytes.Equal(key, keyAfter):
+		h.after = value
+	case bytes.Equal(key, keySummary):
+		sum, err := decodeSummary(value)
+		h.summary = sum
+		return err
+	default:
+		return fmt.Errorf("key %.20x in the header", key)
+	}
+	return nil
+}
+
+// mapFile maps a whole file for reading; end takes the map away. Reading it may fault: see guard.
+func mapFile(path string) (data []byte, end func(), err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil || st.Size() == 0 {
+		return nil, func() {}, err
+	}
+	if st.Size() > math.MaxInt {
+		return nil, nil, fmt.Errorf("%s: %d bytes", path, st.Size())
+	}
+	if data, err = unix.Mmap(int(f.Fd()), 0, int(st.Size()), unix.PROT_READ, unix.MAP_SHARED); err != nil {
+		return nil, nil, &os.PathError{Op: "mmap", Path: path, Err: err}
+	}
+	return data, func() { _ = unix.Munmap(data) }, nil // of a map that is there
+}
+
+// checkBatch verifies a stored batch against its key.
+func checkBatch(k, v []byte) (record.Batch, error) {
+	b, rest, err := record.Split(v)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(rest) != 0:
+		return nil, fmt.Errorf("%d bytes behind a batch", len(rest))
+	case uint64(b.BaseOffset()) != binary.BigEndian.Uint64(k[4:]): //nolint:gosec // two's complement on disk
+		return nil, fmt.Errorf("batch at offset %d says %d", binary.BigEndian.Uint64(k[4:]), b.BaseOffset())
+	case !b.VerifyCRC():
+		return nil, fmt.Errorf("batch at offset %d: checksum does not match", b.BaseOffset())
+	}
+	return b, nil
+}
