@@ -24,6 +24,7 @@ const (
 	exitExists      = 5
 	exitInUse       = 6
 	exitDevice      = 7
+	exitWarning     = 8
 	exitSignal      = 128 // plus the signal's number
 )
 
@@ -35,13 +36,14 @@ func exitCodesTopic() *cobra.Command {
 		Long: `Exit codes:
 
   0    done; also when whatever read the output stopped reading (culvert consume ... | head)
-  1    failed; of status: the node is not ready
+  1    failed; of status: the node is not ready; of doctor: something must be mended
   2    the command line or the configuration is wrong; nothing was done
   3    the node cannot be reached
   4    there is no such topic or partition
   5    the topic exists already
   6    a port is in use, or the data directory is in use by another process
   7    of run: the device refused a write or a sync; a restart tells what it holds
+  8    of doctor: nothing worse than warnings
   130  interrupted (Ctrl-C), what had been done is kept; 143 the same after SIGTERM
 
   culvert topic describe telemetry >/dev/null 2>&1

@@ -36,9 +36,9 @@ Start a node (no configuration needed), publish a reading, read it back, look at
 		&cobra.Group{ID: groupTool, Title: "Tools:"},
 	)
 	for group, commands := range map[string][]*cobra.Command{
-		groupNode:   {newRunCmd(newNode), newConfigCmd(), newRouteCmd()},
+		groupNode:   {newRunCmd(newNode), newConfigCmd()},
 		groupClient: {newTopicCmd(), newProduceCmd(), newConsumeCmd(), newStatusCmd()},
-		groupTool:   {newReplayCmd(), newSimulateCmd(), newBenchCmd(), newDemoCmd(), newVersionCmd()},
+		groupTool:   {newDoctorCmd(), newReplayCmd(), newSimulateCmd(), newBenchCmd(), newDemoCmd(), newVersionCmd()},
 	} {
 		for _, cmd := range commands {
 			cmd.GroupID = group
