@@ -23,7 +23,7 @@ const (
 	exitNotFound    = 4
 	exitExists      = 5
 	exitInUse       = 6
-	exitDevice      = 8
+	exitDevice      = 7
 	exitWarning     = 8
 	exitSignal      = 128 // plus the signal's number
 )
@@ -42,7 +42,7 @@ func exitCodesTopic() *cobra.Command {
   4    there is no such topic or partition
   5    the topic exists already
   6    a port is in use, or the data directory is in use by another process
-  8    of run: the device refused a write or a sync; a restart tells what it holds
+  7    of run: the device refused a write or a sync; a restart tells what it holds
   8    of doctor: nothing worse than warnings
   130  interrupted (Ctrl-C), what had been done is kept; 143 the same after SIGTERM
 

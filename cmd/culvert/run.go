@@ -40,7 +40,7 @@ The command line wins over the environment (CULVERT_SECTION_KEY), which wins ove
   SIGTERM, SIGINT  stop in order: no new connections, open commits and positions stored; a second one ends at once
   SIGHUP           read the configuration again and take over what may change; the rest is named in the log
 
-When the device refuses a write or a sync, the node stops with exit code 8: only a restart tells what the device holds.
+When the device refuses a write or a sync, the node stops with exit code 7: only a restart tells what the device holds.
 
 Logs go to standard error.`,
 		Example: `  culvert run
