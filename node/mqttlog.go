@@ -113,6 +113,8 @@ func (a *mqttAppender) Append(ts int64, value []byte) (mqtt.Commit, error) {
 		return nil, fmt.Errorf("%w: %w", mqtt.ErrStale, err)
 	case errors.Is(err, store.ErrFull):
 		return nil, fmt.Errorf("%w: %w", mqtt.ErrFull, err)
+	case errors.Is(err, store.ErrFailed):
+		return nil, fmt.Errorf("%w: %w", mqtt.ErrFailed, err)
 	}
 	return nil, err
 }

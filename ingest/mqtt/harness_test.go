@@ -109,7 +109,7 @@ func startServer(t testing.TB, log *memLog, pipes bool, change ...func(*Config))
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv.limited.perSecond = 1 << 30
+	srv.limited.perSecond, srv.trouble.perSecond = 1<<30, 1<<30
 	s := &testServer{Server: srv, t: t, log: log, pipes: pipes, logged: logged}
 	var l net.Listener
 	if pipes {

@@ -18,6 +18,8 @@ var (
 	// ErrUnavailable says that the partition cannot take records just now (no leader, metadata not ready). Temporary, as
 	// ErrFull.
 	ErrUnavailable = errors.New("mqtt: the log partition is not available")
+	// ErrFailed says that the log takes nothing any more, until the node is started again. It is final, and concerns all.
+	ErrFailed = errors.New("mqtt: the log has failed")
 	// ErrStale says that an Appender no longer stands for its topic and key: the topic was deleted or created anew, its
 	// partitions were changed, the leader moved. The server binds again and repeats the append.
 	ErrStale = errors.New("mqtt: the binding to the log is stale")

@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -16,7 +17,19 @@ type logLimit struct {
 	suppressed int
 }
 
-const maxLinesPerSecond = 20
+const (
+	maxLinesPerSecond = 20
+	// maxTroublePerSecond is for what the log does to all clients at once: one line says it.
+	maxTroublePerSecond = 1
+)
+
+// limitFor returns the limit for lines about what err did to a client.
+func (s *Server) limitFor(err error) *logLimit {
+	if errors.Is(err, ErrFailed) || errors.Is(err, errCommitFailed) {
+		return &s.trouble
+	}
+	return &s.limited
+}
 
 // warn logs at level warn.
 func (l *logLimit) warn(logger *slog.Logger, msg string, args ...any) {

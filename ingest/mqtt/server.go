@@ -22,7 +22,8 @@ type Server struct {
 	log     Log
 	logger  *slog.Logger
 	metrics *Metrics
-	limited logLimit
+	limited logLimit // lines about single clients
+	trouble logLimit // lines about what the log did to them
 	routes  atomic.Pointer[route.Table]
 
 	ctx    context.Context // done when waiting is over: Shutdown ran out of time, or is at its end
@@ -78,6 +79,7 @@ func NewServer(cfg Config, log Log, routes *route.Table, logger *slog.Logger, me
 		logger:   logger,
 		metrics:  metrics,
 		limited:  logLimit{perSecond: maxLinesPerSecond},
+		trouble:  logLimit{perSecond: maxTroublePerSecond},
 		held:     budget{limit: cfg.MaxHeldBytes},
 		inflight: budget{limit: cfg.MaxTotalInflightBytes},
 		outbound: budget{limit: cfg.MaxTotalOutboundBytes},
@@ -222,7 +224,7 @@ func (s *Server) ended(c *conn, err error) {
 	case "disconnect", "closed", "network", "shutdown":
 		s.logger.Debug("mqtt: connection ended", "client", client, "remote", c.nc.RemoteAddr(), "reason", err)
 	default:
-		s.limited.warn(s.logger, "mqtt: connection ended", "client", client, "remote", c.nc.RemoteAddr(), "reason", err)
+		s.limitFor(err).warn(s.logger, "mqtt: connection ended", "client", client, "remote", c.nc.RemoteAddr(), "reason", err)
 	}
 }
 

@@ -34,7 +34,7 @@ func (c *conn) dropWill() {
 func (s *Server) publishWill(w *will, client string) {
 	if err := s.storeWill(w, client); err != nil {
 		s.metrics.Lost.Inc()
-		s.limited.warn(s.logger, "mqtt: a will is lost", "client", client, "topic", w.topic, "error", err)
+		s.limitFor(err).warn(s.logger, "mqtt: a will is lost", "client", client, "topic", w.topic, "error", err)
 		return
 	}
 	s.metrics.Wills.Inc()
