@@ -36,7 +36,7 @@ Start a node (no configuration needed), publish a reading, read it back, look at
 		&cobra.Group{ID: groupTool, Title: "Tools:"},
 	)
 	for group, commands := range map[string][]*cobra.Command{
-		groupNode:   {newRunCmd(newNode), newConfigCmd()},
+		groupNode:   {newRunCmd(newNode), newConfigCmd(), newRouteCmd()},
 		groupClient: {newTopicCmd(), newProduceCmd(), newConsumeCmd(), newStatusCmd()},
 		groupTool:   {newDoctorCmd(), newReplayCmd(), newSimulateCmd(), newBenchCmd(), newDemoCmd(), newVersionCmd()},
 	} {
