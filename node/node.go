@@ -36,6 +36,9 @@ var ErrLocked = fsx.ErrLocked
 // ErrDevice says that the device refused a write or a sync. What it holds, only a restart can tell.
 var ErrDevice = store.ErrFailed
 
+// ErrForeign says that the data directory belongs to another node.
+var ErrForeign = quorum.ErrForeign
+
 // ListenError says that an address cannot be listened on.
 type ListenError struct {
 	Protocol string // kafka, mqtt, http
@@ -102,7 +105,7 @@ type listener struct {
 }
 
 // New opens the data directory and the listeners of a configuration and builds all parts. Nothing is served before Run.
-// Errors: ErrLocked, ErrDevice, *ListenError, and what the file system says.
+// Errors: ErrLocked, ErrForeign, ErrDevice, *ListenError, and what the file system says.
 func New(opt Options) (n *Node, err error) {
 	c := opt.Config
 	n = &Node{log: opt.Logger, level: opt.Level, version: opt.Version, faults: opt.Faults, started: time.Now(), reg: prometheus.NewRegistry()}

@@ -242,7 +242,7 @@ func TestErrorsHaveTheirExitCodes(t *testing.T) {
 		{background, fmt.Errorf("topic t: %w", kerr.UnknownTopicOrPartition), exitNotFound, "culvert topic list"},
 		{background, refusal("t", kerr.UnknownTopicOrPartition, "nowhere"), exitNotFound, "culvert: topic t does not exist\n"},
 		{background, refusal("t", kerr.TopicAlreadyExists, "x"), exitExists, "culvert: topic t exists already"},
-		{background, refusal("t", kerr.InvalidConfig, "no\x07such key"), exitUsage, "(no?such key)"},
+		{background, refusal("t", kerr.InvalidConfig, "no\x07such key"), exitUsage, "culvert: topic t: no?such key (INVALID_CONFIG)"},
 		{background, &outputError{&os.PathError{Op: "write", Path: "|1", Err: syscall.EPIPE}}, exitOK, ""},
 		{background, &outputError{syscall.ENOSPC}, exitFailure, "culvert: output: no space left on device"},
 		{background, &net.OpError{Op: "write", Net: "tcp", Err: syscall.EPIPE}, exitFailure, "broken pipe"},

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // consumeOptions are the flags of `culvert consume`.
@@ -237,22 +238,30 @@ func (c *consumer) print(fetches kgo.Fetches) (done bool, err error) {
 	return c.ends != nil && len(c.ends) == 0, nil
 }
 
-// partitionsOf returns the numbers of a topic's partitions.
+// partitionsOf returns the numbers of a topic's partitions. It never has the topic created, whatever the client may.
 func partitionsOf(ctx context.Context, o *clientOptions, cl *kgo.Client, topic string) ([]int32, error) {
 	ctx, cancel := o.bounded(ctx)
 	defer cancel()
-	topics, err := kadm.NewClient(cl).ListTopics(ctx, topic)
+	req := kmsg.NewPtrMetadataRequest()
+	t := kmsg.NewMetadataRequestTopic()
+	t.Topic = &topic
+	req.Topics = append(req.Topics, t)
+	resp, err := req.RequestWith(ctx, cl)
 	if err != nil {
 		return nil, err
 	}
-	t, ok := topics[topic]
-	if !ok {
-		t.Err = kerr.UnknownTopicOrPartition
+	if len(resp.Topics) != 1 {
+		return nil, fmt.Errorf("asked for one topic, the node told of %d", len(resp.Topics))
 	}
-	if t.Err != nil {
-		return nil, refusal(topic, t.Err, "")
+	if err := kerr.ErrorForCode(resp.Topics[0].ErrorCode); err != nil {
+		return nil, refusal(topic, err, "")
 	}
-	return t.Partitions.Numbers(), nil
+	numbers := make([]int32, 0, len(resp.Topics[0].Partitions))
+	for _, p := range resp.Topics[0].Partitions {
+		numbers = append(numbers, p.Partition)
+	}
+	slices.Sort(numbers)
+	return numbers, nil
 }
 
 func noPartition(topic string, partition int32, of int) error {

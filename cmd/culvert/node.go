@@ -18,6 +18,8 @@ func newNode(cfg *config.Config, log *slog.Logger, level *slog.LevelVar) (server
 		return n, nil
 	case errors.Is(err, node.ErrLocked):
 		return nil, &exitError{code: exitInUse, err: err, hint: "is another node running? Give this one a directory of its own with --data-dir"}
+	case errors.Is(err, node.ErrForeign):
+		return nil, &exitError{code: exitUsage, err: err, hint: "set node.id to the node whose data this is, or give this node a directory of its own with --data-dir"}
 	case errors.As(err, &listen) && errors.Is(err, syscall.EADDRINUSE):
 		return nil, &exitError{code: exitInUse, err: err, hint: "is another node running? Choose another port with --" + listen.Protocol + "-listen"}
 	case errors.As(err, &listen) && errors.Is(err, syscall.EACCES):

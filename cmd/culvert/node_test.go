@@ -73,7 +73,8 @@ func TestTopicsLiveFromCreationToDeletion(t *testing.T) {
 		text string
 	}{
 		{"topic create telemetry", exitExists, "culvert: topic telemetry exists already\n"},
-		{"topic create a/b", exitUsage, "topic a/b INVALID_TOPIC_EXCEPTION"},
+		{"topic create a/b", exitUsage, "(INVALID_TOPIC_EXCEPTION)"},
+		{"topic create many --partitions 1000000", exitUsage, "culvert: topic many: invalid number of partitions: 1000000, a topic may have 1024 (INVALID_PARTITIONS)\n"},
 		{"topic create x --config nonsense=1", exitUsage, "INVALID_CONFIG"},
 		{"topic alter telemetry --config culvert.priority=10", exitUsage, "0 to 9 is needed"},
 		{"topic describe nowhere", exitNotFound, "culvert: topic nowhere does not exist\n  `culvert topic list` shows what there is\n"},
@@ -83,10 +84,15 @@ func TestTopicsLiveFromCreationToDeletion(t *testing.T) {
 		{"consume nowhere", exitNotFound, "does not exist"},
 		{"consume telemetry --partition 7", exitNotFound, "culvert: topic telemetry has no partition 7\n  it has 3: 0 to 2\n"},
 		{"produce telemetry --partition 7", exitNotFound, "has no partition 7"},
+		{"produce nowhere --partition 5", exitNotFound, "culvert: topic nowhere does not exist, and would have no partition 5\n" +
+			"  producing makes it with 1 partition; `culvert topic create nowhere --partitions 6` with this one\n"},
 	} {
 		if code, _, stderr := cli(t, "", strings.Fields(c.args)...); code != c.code || !strings.Contains(stderr, c.text) {
 			t.Errorf("culvert %s: exit code %d, %q; want %d, %q", c.args, code, stderr, c.code, c.text)
 		}
+	}
+	if out := must(t, "", "topic", "list"); strings.Contains(out, "nowhere") {
+		t.Errorf("what was refused is there:\n%s", out)
 	}
 	must(t, "", "topic", "create", "telemetry", "--if-not-exists")
 	must(t, "", "topic", "delete", "nowhere", "--if-exists")
@@ -207,6 +213,17 @@ func TestManyRecordsArriveOnceAndInOrder(t *testing.T) {
 	}
 }
 
+func TestProducingIntoAPartitionThatTheTopicWillHaveCreatesIt(t *testing.T) {
+	startNode(t, func(c *config.Config) { c.Log.NumPartitions = 3 })
+	must(t, "1\n", "produce", "new", "--partition", "2")
+	if out := must(t, "", "consume", "new", "--format", `%p %s\n`); out != "2 1\n" {
+		t.Errorf("consumed %q", out)
+	}
+	if code, _, stderr := cli(t, "1\n", "produce", "other", "--partition", "3"); code != exitNotFound || !strings.Contains(stderr, "producing makes it with 3 partitions") {
+		t.Errorf("exit code %d, %q", code, stderr)
+	}
+}
+
 func TestProducingToATopicThatMayNotBeCreatedFails(t *testing.T) {
 	startNode(t, func(c *config.Config) { c.Log.AutoCreateTopics = false })
 	code, stdout, stderr := cli(t, "1\n", "produce", "nowhere")
@@ -284,6 +301,20 @@ func TestTheStatusOfARealNodeIsShown(t *testing.T) {
 	}
 }
 
+// mustLoad returns the configuration of a node in a directory, on ports of its own.
+func mustLoad(t *testing.T, dir string, id int) *config.Config {
+	t.Helper()
+	var overrides []config.Override
+	for key, value := range map[string]string{"node.data_dir": dir, "node.id": strconv.Itoa(id), "kafka.listen": "127.0.0.1:0", "mqtt.listen": "127.0.0.1:0", "http.listen": "127.0.0.1:0"} {
+		overrides = append(overrides, config.Override{Key: key, Value: value})
+	}
+	c, err := config.Load("", nil, overrides...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 func TestWhatIsInTheWayOfANodeIsNamed(t *testing.T) {
 	var lc net.ListenConfig
 	taken, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -301,6 +332,22 @@ func TestWhatIsInTheWayOfANodeIsNamed(t *testing.T) {
 	code, _, stderr = cli(t, "", append(elsewhere, "--data-dir", dir)...)
 	if code != exitInUse || !strings.Contains(stderr, dir) || !strings.Contains(stderr, "--data-dir") {
 		t.Errorf("a directory in use: exit code %d, %q", code, stderr)
+	}
+	foreign := t.TempDir()
+	func() {
+		n, err := newNode(mustLoad(t, foreign, 1), slog.New(slog.DiscardHandler), new(slog.LevelVar))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := n.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}()
+	code, _, stderr = cli(t, "", append(elsewhere, "--data-dir", foreign, "--set", "node.id=2")...)
+	if code != exitUsage || !strings.Contains(stderr, "is that of node 1, this is node 2\n  set node.id to the node whose data this is") {
+		t.Errorf("the directory of another node: exit code %d, %q", code, stderr)
 	}
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -174,12 +175,20 @@ func (o *produceOptions) batchLimit(ctx context.Context, cl *kgo.Client) int32 {
 	return int32(max(leastBatch, min(limit, max(defaultBatch, int64(o.maxLine)+1024))))
 }
 
-// checkPartition refuses a partition that does not exist: the client would wait for it.
+// checkPartition refuses a partition that does not exist: the client would wait for it. A topic that does not exist is not
+// created by looking; producing may.
 func (o *produceOptions) checkPartition(ctx context.Context, cl *kgo.Client) error {
 	if o.partition < 0 {
 		return nil
 	}
 	partitions, err := partitionsOf(ctx, o.client, cl, o.topic)
+	if isKafka(err, kerr.UnknownTopicOrPartition) {
+		if n := o.usualPartitions(ctx, cl); o.partition >= n {
+			return &exitError{code: exitNotFound, err: fmt.Errorf("%w, and would have no partition %d", err, o.partition),
+				hint: fmt.Sprintf("producing makes it%s; `culvert topic create %s --partitions %d` with this one", withPartitions(n), o.topic, int64(o.partition)+1)}
+		}
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -187,6 +196,23 @@ func (o *produceOptions) checkPartition(ctx context.Context, cl *kgo.Client) err
 		return noPartition(o.topic, o.partition, len(partitions))
 	}
 	return nil
+}
+
+// usualPartitions asks how many partitions a topic gets that is created by producing.
+func (o *produceOptions) usualPartitions(ctx context.Context, cl *kgo.Client) int32 {
+	ctx, cancel := o.client.bounded(ctx)
+	defer cancel()
+	a := kadm.NewClient(cl)
+	if nodes, err := a.ListBrokers(ctx); err == nil && len(nodes) > 0 {
+		if answers, err := a.DescribeBrokerConfigs(ctx, nodes[0].NodeID); err == nil && len(answers) == 1 {
+			for _, c := range answers[0].Configs {
+				if n, err := strconv.ParseInt(c.MaybeValue(), 10, 32); c.Key == "num.partitions" && err == nil {
+					return int32(n)
+				}
+			}
+		}
+	}
+	return 1 // as with Kafka
 }
 
 // producer stores records and counts.

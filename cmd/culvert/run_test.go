@@ -227,3 +227,14 @@ func TestLoggersFollowTheConfiguration(t *testing.T) {
 		}
 	}
 }
+
+func TestAnEmptyDataDirectoryIsNotTakenForTheUsualOne(t *testing.T) {
+	for _, args := range [][]string{{"--data-dir", ""}, {"--set", "node.data_dir="}} {
+		for _, command := range [][]string{{"run"}, {"config", "check"}} {
+			code, _, stderr := cli(t, "", append(command, args...)...)
+			if code != exitUsage || !strings.Contains(stderr, "flag "+args[0]+": the data directory is empty; name one, or leave the flag out") {
+				t.Errorf("%v %q: exit code %d, %q", command, args, code, stderr)
+			}
+		}
+	}
+}

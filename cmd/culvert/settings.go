@@ -72,6 +72,11 @@ func (s *settings) load() (*config.Config, error) {
 		}
 		overrides = append(overrides, config.Override{Flag: "set", Key: key, Value: value})
 	}
+	for _, o := range overrides {
+		if o.Key == "node.data_dir" && o.Value == "" { // a variable of a script that is not set, most likely
+			return nil, usage("flag --%s: the data directory is empty; name one, or leave the flag out for the usual one", o.Flag)
+		}
+	}
 	c, err := config.Load(s.path(), os.Environ(), overrides...)
 	if err != nil && !errors.Is(err, config.ErrInvalid) {
 		err = &exitError{code: exitUsage, err: err, hint: "without --config, culvert runs with its defaults"}

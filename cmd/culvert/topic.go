@@ -45,17 +45,17 @@ func readSettings(flag string, settings []string) (map[string]string, error) {
 
 // refusal makes one error of a code and of what the node said about it. The code stays in it, for the exit code.
 func refusal(topic string, err error, message string) error {
-	said := err.Error()
+	said := " " + err.Error()
+	code, coded := errors.AsType[*kerr.Error](err)
 	switch {
 	case isKafka(err, kerr.UnknownTopicOrPartition):
-		said, message = "does not exist", ""
+		said = " does not exist"
 	case isKafka(err, kerr.TopicAlreadyExists):
-		said, message = "exists already", ""
+		said = " exists already"
+	case coded && message != "": // it knows better than the code, which stands for several things
+		said = ": " + printable(message) + " (" + code.Message + ")"
 	}
-	if message != "" {
-		said += " (" + printable(message) + ")"
-	}
-	return &refused{text: "topic " + printable(topic) + " " + said, err: err}
+	return &refused{text: "topic " + printable(topic) + said, err: err}
 }
 
 // refused is an error in words of its own.

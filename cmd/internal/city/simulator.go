@@ -58,9 +58,15 @@ const maxHeld = 1000
 
 // NewSimulator builds the city.
 func NewSimulator(o SimulatorOptions) (*Simulator, error) {
-	if o.Devices < 1 || o.Devices > maxDevices || o.Duration < 0 || o.Count < 0 || o.Start.IsZero() {
-		return nil, fmt.Errorf("%w: %d devices (1 to %d), %s, %d readings from %s", ErrSimulatorOptions, o.Devices, maxDevices,
-			o.Duration, o.Count, o.Start)
+	switch {
+	case o.Devices < 1 || o.Devices > maxDevices:
+		return nil, fmt.Errorf("%w: %d devices; a city has 1 to %d", ErrSimulatorOptions, o.Devices, maxDevices)
+	case o.Duration < 0:
+		return nil, fmt.Errorf("%w: the duration %s is negative", ErrSimulatorOptions, o.Duration)
+	case o.Count < 0:
+		return nil, fmt.Errorf("%w: %d readings; their number is not negative", ErrSimulatorOptions, o.Count)
+	case o.Start.IsZero():
+		return nil, fmt.Errorf("%w: the city's clock has no time to begin at", ErrSimulatorOptions)
 	}
 	s := &Simulator{options: o, rng: rand.New(rand.NewPCG(o.Seed, 0)), left: o.Count}
 	if o.Duration > 0 {

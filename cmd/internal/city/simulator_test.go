@@ -130,6 +130,13 @@ func TestSimulatorStopsAfterItsCount(t *testing.T) {
 	}
 }
 
+func TestRefusalsOfTheSimulatorAreForPeople(t *testing.T) {
+	_, err := NewSimulator(SimulatorOptions{Devices: 1, Start: time.Now(), Count: -1})
+	if want := "bad simulator options: -1 readings; their number is not negative"; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
+
 func TestSimulatorRefusesNonsense(t *testing.T) {
 	for _, o := range []SimulatorOptions{
 		{Devices: 0, Start: monday}, {Devices: maxDevices + 1, Start: monday}, {Devices: 1},
