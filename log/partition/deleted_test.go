@@ -26,7 +26,7 @@ func TestReadersOfADeletedPartitionAreTold(t *testing.T) {
 	if err := st.DropPartitions(p.ID()); err != nil {
 		t.Fatal(err)
 	}
-	if err := st.SetStart(ps[1].ID(), ps[1].End()); err != nil {
+	if err := st.SetStart(ps[1].ID(), ps[1].End(), store.Gone{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := st.Reclaim(); err != nil {

@@ -279,12 +279,20 @@ func TestRetentionByAgeAndSizeDropsWholeSegments(t *testing.T) {
 		t.Fatalf("%d sealed runs", len(runs))
 	}
 	now := runs[1].MaxTime + 1
-	if n, _, err := ps[0].Retain(now, 0, -1); err != nil || ps[0].Start() != runs[1].Next || n != runs[1].Next {
-		t.Fatalf("by age: start %d, want %d; %d records, %v", ps[0].Start(), runs[1].Next, n, err)
+	to, _ := ps[0].Expiring(now, 0, -1)
+	if to != runs[1].Next {
+		t.Fatalf("by age: up to %d, want %d", to, runs[1].Next)
+	}
+	if err := ps[0].AdvanceStart(to, store.Gone{Expired: to}); err != nil || ps[0].Start() != to {
+		t.Fatalf("start %d, want %d, %v", ps[0].Start(), to, err)
 	}
 	size := ps[1].Size()
-	if _, _, err := ps[1].Retain(0, -1, size/2); err != nil || ps[1].Size() < size/2 || ps[1].Start() == 0 {
-		t.Fatalf("by size: start %d, size %d of %d, %v", ps[1].Start(), ps[1].Size(), size, err)
+	to, bytes := ps[1].Expiring(0, -1, size/2)
+	if to == 0 || size-bytes < size/2 {
+		t.Fatalf("by size: %d of %d bytes, up to %d", bytes, size, to)
+	}
+	if err := ps[1].AdvanceStart(to, store.Gone{Expired: to}); err != nil {
+		t.Fatal(err)
 	}
 	if _, err := ps[0].Read(0, math.MaxInt64, 1); !errors.Is(err, ErrOffsetOutOfRange) {
 		t.Fatalf("read before the start: %v", err)

@@ -1,11 +1,13 @@
 package partition
 
-// Retain moves the start past what retention lets go, whole runs of sealed segments at a time: those whose newest record
+import "github.com/culvert-mq/culvert/log/store"
+
+// Expiring returns up to where retention lets records go, whole runs of sealed segments at a time: those whose newest record
 // is older than maxAge (ms; negative keeps all) before now (ms), and the oldest while more than maxBytes would remain
-// (negative keeps all). It returns the number of offsets and bytes that went.
-func (p *Partition) Retain(now, maxAge, maxBytes int64) (records, bytes int64, err error) {
+// (negative keeps all); and the bytes of the runs that go. It is the start where nothing goes.
+func (p *Partition) Expiring(now, maxAge, maxBytes int64) (to, bytes int64) {
 	start := p.start.Load()
-	to := start
+	to = start
 	size := p.log.Size()
 	for _, r := range p.log.SealedRuns() {
 		expired := maxAge >= 0 && r.MaxTime < now-maxAge
@@ -18,25 +20,20 @@ func (p *Partition) Retain(now, maxAge, maxBytes int64) (records, bytes int64, e
 			to, bytes = r.Next, bytes+r.Bytes
 		}
 	}
-	if to == start {
-		return 0, 0, nil
-	}
-	if err := p.AdvanceStart(to); err != nil {
-		return 0, 0, err
-	}
-	return to - start, bytes, nil
+	return to, bytes
 }
 
-// AdvanceStart makes offset the first one that can be read, and returns when that is durable. An offset before the start
-// changes nothing. Error: ErrOffsetOutOfRange behind the end.
-func (p *Partition) AdvanceStart(offset int64) error {
+// AdvanceStart makes offset the first one that can be read, and returns when that is durable together with what goes. An
+// offset before the start changes nothing. Error: ErrOffsetOutOfRange behind the end. It is called by one goroutine at a
+// time.
+func (p *Partition) AdvanceStart(offset int64, gone store.Gone) error {
 	if offset > p.end.Load() {
 		return ErrOffsetOutOfRange
 	}
 	if offset <= p.start.Load() {
 		return nil
 	}
-	if err := p.st.SetStart(p.info.ID, offset); err != nil {
+	if err := p.st.SetStart(p.info.ID, offset, gone); err != nil {
 		return err
 	}
 	for {

@@ -135,7 +135,11 @@ func (s *Store) absorbAll(extra *pendingGroup) error {
 	var ops []op
 	var size int64
 	for _, g := range groups {
-		entries, ops, size = append(entries, g.entries...), append(ops, g.ops...), size+g.bytes
+		for _, o := range g.ops {
+			o.at = endOf(entries, o.info.ID)
+			ops = append(ops, o)
+		}
+		entries, size = append(entries, g.entries...), size+g.bytes
 	}
 	sortEntries(entries)
 	last := groups[len(groups)-1].seq
@@ -172,6 +176,16 @@ func (s *Store) absorbAll(extra *pendingGroup) error {
 	}
 	s.measure()
 	return nil
+}
+
+// endOf returns where the batches of a partition end among entries; 0 if it has none.
+func endOf(entries []Entry, id uint32) int64 {
+	for _, e := range slices.Backward(entries) {
+		if e.Partition == id {
+			return e.Batch.NextOffset()
+		}
+	}
+	return 0
 }
 
 // apply brings the state and the index up to a commit, and makes it readable. The caller holds absorbMu.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"math"
 	"slices"
 )
@@ -18,25 +19,53 @@ var errTruncated = errors.New("truncated")
 
 // Operations change the State beside the batches of their group.
 const (
-	opCreate = 1 // a partition comes into being
-	opDrop   = 2 // a partition and its records are gone
-	opStart  = 3 // records before an offset are gone
+	opCreate  = 1 // a partition comes into being
+	opDrop    = 2 // a partition and its records are gone
+	opStart   = 3 // records before an offset are gone
+	opReset   = 4 // the partition ends before an offset again, and its state is as given
+	opEpoch   = 5 // a leader epoch begins at an offset
+	opExpire  = 6 // producers that have written nothing since a time are forgotten
+	opCleaned = 7 // compaction has gone up to an offset, and removed records
+	opHole    = 8 // records are lost with a damaged file
 )
 
 type op struct {
 	kind   byte
-	info   PartitionInfo // only ID for opDrop and opStart
-	offset int64
+	info   PartitionInfo   // only ID but for opCreate
+	at     int64           // where among the batches of its commit it takes effect: see State.apply
+	offset int64           // opStart, opEpoch, opCleaned: up to or at; opExpire: the time, ms; opHole: from
+	to     int64           // opHole
+	count  int64           // opCleaned, opHole: records
+	gone   Gone            // opStart
+	epoch  int32           // opEpoch
+	state  *PartitionState // opReset
 }
 
 func (o op) encode() []byte {
 	b := []byte{o.kind}
 	b = binary.BigEndian.AppendUint32(b, o.info.ID)
+	i64 := func(all ...int64) {
+		for _, v := range all {
+			b = binary.BigEndian.AppendUint64(b, uint64(v)) //nolint:gosec // two's complement on disk
+		}
+	}
+	i64(o.at)
 	switch o.kind {
 	case opCreate:
 		b = appendInfo(b, o.info)
 	case opStart:
-		b = binary.BigEndian.AppendUint64(b, uint64(o.offset))
+		i64(o.offset, o.gone.Expired, o.gone.Lost)
+	case opReset:
+		b = o.state.append(b)
+	case opEpoch:
+		b = binary.BigEndian.AppendUint32(b, uint32(o.epoch))
+		i64(o.offset)
+	case opExpire:
+		i64(o.offset)
+	case opCleaned:
+		i64(o.offset, o.count)
+	case opHole:
+		i64(o.offset, o.to, o.count)
 	}
 	return b
 }
@@ -45,12 +74,27 @@ func decodeOp(b []byte) (op, error) {
 	r := reader{b: b}
 	o := op{kind: r.byte()}
 	o.info.ID = r.u32()
+	o.at = r.i64()
 	switch o.kind {
 	case opCreate:
 		o.info = r.info(o.info.ID)
 	case opDrop:
 	case opStart:
+		o.offset, o.gone.Expired, o.gone.Lost = r.i64(), r.i64(), r.i64()
+	case opReset:
+		o.state = r.partition()
+		if r.err == nil && o.state.ID != o.info.ID {
+			return o, fmt.Errorf("state of partition %d in an operation on %d", o.state.ID, o.info.ID)
+		}
+	case opEpoch:
+		o.epoch = int32(r.u32()) //nolint:gosec // written from an int32
 		o.offset = r.i64()
+	case opExpire:
+		o.offset = r.i64()
+	case opCleaned:
+		o.offset, o.count = r.i64(), r.i64()
+	case opHole:
+		o.offset, o.to, o.count = r.i64(), r.i64(), r.i64()
 	default:
 		return o, fmt.Errorf("operation of kind %d: %w", o.kind, ErrVersion)
 	}
@@ -105,36 +149,50 @@ func (s *State) encode() []byte {
 	b = binary.BigEndian.AppendUint32(b, s.NextID)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(s.Partitions))) //nolint:gosec // bounded by the ids
 	for _, id := range s.ids() {
-		p := s.Partitions[id]
-		b = binary.BigEndian.AppendUint32(b, id)
-		b = appendInfo(b, p.PartitionInfo)
-		b = binary.BigEndian.AppendUint64(b, uint64(p.Start))
-		b = binary.BigEndian.AppendUint64(b, uint64(p.Next))
-		b = binary.BigEndian.AppendUint32(b, uint32(len(p.Epochs))) //nolint:gosec // one per leader change
-		for _, e := range p.Epochs {
-			b = binary.BigEndian.AppendUint32(b, uint32(e.Epoch))
-			b = binary.BigEndian.AppendUint64(b, uint64(e.Start))
-		}
-		producers := make([]int64, 0, len(p.Producers))
-		for id := range p.Producers {
-			producers = append(producers, id)
-		}
-		slices.Sort(producers)
-		b = binary.BigEndian.AppendUint32(b, uint32(len(producers))) //nolint:gosec // at most maxProducers
-		for _, id := range producers {
-			pr := p.Producers[id]
-			b = binary.BigEndian.AppendUint64(b, uint64(id))
-			b = binary.BigEndian.AppendUint16(b, uint16(pr.Epoch))
-			b = append(b, byte(len(pr.Batches))) //nolint:gosec // at most producerWindow
-			for _, d := range pr.Batches {
-				b = binary.BigEndian.AppendUint32(b, uint32(d.BaseSequence))
-				b = binary.BigEndian.AppendUint32(b, uint32(d.LastSequence))
-				b = binary.BigEndian.AppendUint64(b, uint64(d.BaseOffset))
-				b = binary.BigEndian.AppendUint64(b, uint64(d.NextOffset))
-			}
-		}
+		b = s.Partitions[id].append(b)
 	}
 	return seal(stateMagic, b)
+}
+
+// append encodes the state of a partition; reader.partition reads it.
+func (p *PartitionState) append(b []byte) []byte {
+	i64 := func(all ...int64) {
+		for _, v := range all {
+			b = binary.BigEndian.AppendUint64(b, uint64(v)) //nolint:gosec // two's complement on disk
+		}
+	}
+	count := func(n int) { b = binary.BigEndian.AppendUint32(b, uint32(n)) } //nolint:gosec // bounded by memory
+	b = binary.BigEndian.AppendUint32(b, p.ID)
+	b = appendInfo(b, p.PartitionInfo)
+	i64(p.Start, p.Next, p.Cleaned, p.Expired, p.Lost, p.Superseded, p.Damaged)
+	count(len(p.Epochs))
+	for _, e := range p.Epochs {
+		b = binary.BigEndian.AppendUint32(b, uint32(e.Epoch)) //nolint:gosec // read as an int32 again
+		i64(e.Start)
+	}
+	count(len(p.Producers))
+	for _, id := range slices.Sorted(maps.Keys(p.Producers)) {
+		pr := p.Producers[id]
+		i64(id)
+		b = binary.BigEndian.AppendUint16(b, uint16(pr.Epoch))            //nolint:gosec // read as an int16 again
+		b = binary.BigEndian.AppendUint32(b, uint32(pr.CoordinatorEpoch)) //nolint:gosec // read as an int32 again
+		i64(pr.Time, pr.TxnStart)
+		b = append(b, byte(len(pr.Batches))) //nolint:gosec // at most producerWindow
+		for _, d := range pr.Batches {
+			b = binary.BigEndian.AppendUint32(b, uint32(d.BaseSequence)) //nolint:gosec // read as an int32 again
+			b = binary.BigEndian.AppendUint32(b, uint32(d.LastSequence)) //nolint:gosec // likewise
+			i64(d.BaseOffset, d.NextOffset)
+		}
+	}
+	count(len(p.Aborted))
+	for _, a := range p.Aborted {
+		i64(a.Producer, a.First, a.Last)
+	}
+	count(len(p.Holes))
+	for _, h := range p.Holes {
+		i64(h.From, h.To)
+	}
+	return b
 }
 
 func decodeState(b []byte) (*State, error) {
@@ -145,30 +203,43 @@ func decodeState(b []byte) (*State, error) {
 	r := reader{b: body}
 	s := newState()
 	s.NextID = r.u32()
-	for range r.count(46) {
-		p := &PartitionState{}
-		p.PartitionInfo = r.info(r.u32())
-		p.Start, p.Next = r.i64(), r.i64()
-		for range r.count(12) {
-			p.Epochs = append(p.Epochs, EpochStart{int32(r.u32()), r.i64()}) //nolint:gosec // written from an int32
-		}
-		if n := r.count(11); n > 0 {
-			p.Producers = make(map[int64]*Producer, n)
-			for range n {
-				id := r.i64()
-				pr := &Producer{Epoch: int16(r.u16())} //nolint:gosec // written from an int16
-				for range min(int(r.byte()), producerWindow) {
-					pr.Batches = append(pr.Batches, Produced{int32(r.u32()), int32(r.u32()), r.i64(), r.i64()}) //nolint:gosec // written from int32
-				}
-				p.Producers[id] = pr
-			}
-		}
+	for range r.count(98) {
+		p := r.partition()
 		if r.err != nil {
 			return nil, r.err
 		}
 		s.Partitions[p.ID] = p
 	}
 	return s, r.end()
+}
+
+func (r *reader) partition() *PartitionState {
+	p := &PartitionState{}
+	p.PartitionInfo = r.info(r.u32())
+	for _, v := range []*int64{&p.Start, &p.Next, &p.Cleaned, &p.Expired, &p.Lost, &p.Superseded, &p.Damaged} {
+		*v = r.i64()
+	}
+	for range r.count(12) {
+		p.Epochs = append(p.Epochs, EpochStart{int32(r.u32()), r.i64()}) //nolint:gosec // written from an int32
+	}
+	if n := r.count(31); n > 0 {
+		p.Producers = make(map[int64]*Producer, n)
+		for range n {
+			id := r.i64()
+			pr := &Producer{Epoch: int16(r.u16()), CoordinatorEpoch: int32(r.u32()), Time: r.i64(), TxnStart: r.i64()} //nolint:gosec // written from these types
+			for range min(int(r.byte()), producerWindow) {
+				pr.Batches = append(pr.Batches, Produced{int32(r.u32()), int32(r.u32()), r.i64(), r.i64()}) //nolint:gosec // written from int32
+			}
+			p.Producers[id] = pr
+		}
+	}
+	for range r.count(24) {
+		p.Aborted = append(p.Aborted, Aborted{r.i64(), r.i64(), r.i64()})
+	}
+	for range r.count(16) {
+		p.Holes = append(p.Holes, Hole{r.i64(), r.i64()})
+	}
+	return p
 }
 
 // reader takes big endian fields off a buffer; after the first one that is not there, all are zero and err is set.

@@ -144,7 +144,7 @@ func TestFullDiskAtAnyStepLosesNothingAndIsRecoveredFrom(t *testing.T) {
 					}
 				}
 				if i%20 == 6 {
-					_ = s.SetStart(q.id, max(0, q.durable-3))
+					_ = s.SetStart(q.id, max(0, q.durable-3), Gone{})
 					_, _ = s.Reclaim()
 				}
 				if i%20 == 8 {

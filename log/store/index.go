@@ -15,11 +15,12 @@ type indexEntry struct {
 	maxTime    int64 // largest timestamp, ms
 	seq        uint64
 	bytes      int64 // of the batches
+	records    int64 // in them
 }
 
 const (
 	indexMagic     = "CVIX"
-	indexEntrySize = 40
+	indexEntrySize = 48
 )
 
 func encodeIndex(entries []indexEntry) []byte {
@@ -30,6 +31,7 @@ func encodeIndex(entries []indexEntry) []byte {
 		b = binary.BigEndian.AppendUint64(b, uint64(e.maxTime))
 		b = binary.BigEndian.AppendUint64(b, e.seq)
 		b = binary.BigEndian.AppendUint64(b, uint64(e.bytes))
+		b = binary.BigEndian.AppendUint64(b, uint64(e.records))
 	}
 	return seal(indexMagic, b)
 }
@@ -55,7 +57,7 @@ func (p packedIndex) at(i int) indexEntry {
 	return indexEntry{
 		base: int64(binary.BigEndian.Uint64(b)), next: int64(binary.BigEndian.Uint64(b[8:])),
 		maxTime: int64(binary.BigEndian.Uint64(b[16:])), seq: binary.BigEndian.Uint64(b[24:]),
-		bytes: int64(binary.BigEndian.Uint64(b[32:])),
+		bytes: int64(binary.BigEndian.Uint64(b[32:])), records: int64(binary.BigEndian.Uint64(b[40:])),
 	}
 }
 
@@ -71,7 +73,10 @@ type runSummary struct {
 	Base, Next int64
 	MaxTime    int64
 	Bytes      int64
+	Records    int64
 }
+
+func (r runSummary) run() Run { return Run{r.Base, r.Next, r.MaxTime, r.Bytes, r.Records} }
 
 // bytes returns the size of all batches.
 func (s summary) bytes() int64 {
@@ -91,7 +96,7 @@ func (s summary) encode() []byte {
 	b = binary.BigEndian.AppendUint32(b, uint32(len(s.Partitions))) //nolint:gosec // bounded by the ids
 	for _, p := range s.Partitions {
 		b = binary.BigEndian.AppendUint32(b, p.ID)
-		for _, v := range []int64{p.Base, p.Next, p.MaxTime, p.Bytes} {
+		for _, v := range []int64{p.Base, p.Next, p.MaxTime, p.Bytes, p.Records} {
 			b = binary.BigEndian.AppendUint64(b, uint64(v))
 		}
 	}
@@ -105,8 +110,8 @@ func decodeSummary(b []byte) (*summary, error) {
 	}
 	r := reader{b: body}
 	s := &summary{Last: r.u64()}
-	for range r.count(36) {
-		s.Partitions = append(s.Partitions, runSummary{r.u32(), r.i64(), r.i64(), r.i64(), r.i64()})
+	for range r.count(44) {
+		s.Partitions = append(s.Partitions, runSummary{r.u32(), r.i64(), r.i64(), r.i64(), r.i64(), r.i64()})
 	}
 	return s, r.end()
 }
@@ -120,7 +125,7 @@ func summarize(last uint64, index map[uint32][]indexEntry) summary {
 		}
 		p := runSummary{ID: id, Base: entries[0].base, Next: entries[len(entries)-1].next, MaxTime: entries[0].maxTime}
 		for _, e := range entries {
-			p.MaxTime, p.Bytes = max(p.MaxTime, e.maxTime), p.Bytes+e.bytes
+			p.MaxTime, p.Bytes, p.Records = max(p.MaxTime, e.maxTime), p.Bytes+e.bytes, p.Records+e.records
 		}
 		s.Partitions = append(s.Partitions, p)
 	}
@@ -142,7 +147,8 @@ func indexCommit(seq uint64, entries []Entry, fn func(partition uint32, e indexE
 }
 
 func (e *indexEntry) add(b record.Batch) {
-	e.next, e.maxTime, e.bytes = b.NextOffset(), max(e.maxTime, b.MaxTimestamp()), e.bytes+int64(b.Size())
+	e.next, e.maxTime = b.NextOffset(), max(e.maxTime, b.MaxTimestamp())
+	e.bytes, e.records = e.bytes+int64(b.Size()), e.records+int64(b.Count())
 }
 
 // firstReaching returns the first of n runs, sorted by offset, that ends behind offset from; n if there is none.

@@ -85,10 +85,20 @@ func (l *Log) read(from, limit int64, size int) (*Span, error) {
 		l.mu.RUnlock()
 		return nil, ErrDropped
 	}
-	if n := len(l.sealed); n > 0 && from < l.sealed[n-1].Next {
+	for n := len(l.sealed); n > 0 && from < l.sealed[n-1].Next; n = len(l.sealed) {
 		run := l.sealed[firstReaching(n, from, func(i int) int64 { return l.sealed[i].Next })]
 		l.mu.RUnlock()
-		return l.readSealed(run.seg, from, limit, size)
+		s, err := l.readSealed(run, from, limit, size)
+		if err != nil || len(s.Batches) > 0 || run.Next >= limit {
+			return s, err
+		}
+		s.Release()
+		from = run.Next // nothing is left of the run behind from
+		l.mu.RLock()
+		if l.gone {
+			l.mu.RUnlock()
+			return nil, ErrDropped
+		}
 	}
 	if n := len(l.active); n > 0 && from < l.active[n-1].next {
 		i := firstReaching(n, from, func(i int) int64 { return l.active[i].next })
@@ -113,13 +123,13 @@ func (l *Log) read(from, limit int64, size int) (*Span, error) {
 	return s, nil
 }
 
-func (l *Log) readSealed(seg *segment, from, limit int64, size int) (*Span, error) {
-	tx, ix, err := l.openSealed(seg)
+func (l *Log) readSealed(run sealedRun, from, limit int64, size int) (*Span, error) {
+	tx, ix, err := l.openSealed(run.seg)
 	if err != nil {
 		return nil, err
 	}
 	i := firstReaching(ix.len(), from, func(i int) int64 { return ix.at(i).next })
-	return l.collect(seg, tx, ix.len()-i, func(k int) indexEntry { return ix.at(i + k) }, from, limit, size)
+	return l.collect(run.seg, tx, ix.len()-i, func(k int) indexEntry { return ix.at(i + k) }, from, min(limit, run.Next), size)
 }
 
 func (l *Log) openSealed(seg *segment) (tx *bolt.Tx, ix packedIndex, err error) {
@@ -267,7 +277,7 @@ func (l *Log) findTime(ts, from int64) (int64, error) {
 		found := int64(-1)
 		err = guard(run.seg, func() error {
 			for i := range ix.len() {
-				if e := ix.at(i); e.maxTime >= ts && e.next > from {
+				if e := ix.at(i); e.maxTime >= ts && e.next > from && e.base < run.Next {
 					found = e.base
 					break
 				}
@@ -321,6 +331,7 @@ type Run struct {
 	Base, Next int64 // offsets
 	MaxTime    int64 // largest timestamp, ms
 	Bytes      int64
+	Records    int64
 }
 
 // SealedRuns returns the partition's runs in sealed segments, oldest first.
@@ -329,7 +340,7 @@ func (l *Log) SealedRuns() []Run {
 	defer l.mu.RUnlock()
 	runs := make([]Run, len(l.sealed))
 	for i, r := range l.sealed {
-		runs[i] = Run{r.Base, r.Next, r.MaxTime, r.Bytes}
+		runs[i] = r.run()
 	}
 	return runs
 }

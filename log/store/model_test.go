@@ -116,7 +116,7 @@ func TestStoreIsWhatANaiveLogWouldBe(t *testing.T) {
 			"start": func(rt *rapid.T) {
 				p := pick()
 				p.start = rapid.Int64Range(p.start, p.src.durable).Draw(rt, "start")
-				if err := m.st.SetStart(p.src.id, p.start); err != nil {
+				if err := m.st.SetStart(p.src.id, p.start, Gone{}); err != nil {
 					rt.Fatal(err)
 				}
 			},

@@ -2,11 +2,7 @@ package store
 
 import (
 	"errors"
-	"fmt"
-	"os"
 	"slices"
-
-	bolt "go.etcd.io/bbolt"
 
 	"github.com/culvert-mq/culvert/log/fsx"
 )
@@ -18,6 +14,7 @@ const rewriteBelow = 50
 type Stats struct {
 	Segments     int
 	SegmentBytes int64 // of all segment files
+	ActiveBytes  int64 // of the one that is written to
 	JournalBytes int64 // of the journal file
 }
 
@@ -28,7 +25,8 @@ func (s *Store) Sealed() <-chan struct{} { return s.sealedC }
 func (s *Store) Stats() Stats {
 	s.absorbMu.Lock()
 	defer s.absorbMu.Unlock()
-	st := Stats{Segments: len(s.sealed) + 1, SegmentBytes: s.active.Load().bytes.Load(), JournalBytes: s.journal.size + blockSize}
+	st := Stats{Segments: len(s.sealed) + 1, ActiveBytes: s.active.Load().bytes.Load(), JournalBytes: s.journal.size + blockSize}
+	st.SegmentBytes = st.ActiveBytes
 	for _, seg := range s.sealed {
 		st.SegmentBytes += seg.bytes.Load()
 	}
@@ -63,7 +61,7 @@ func (s *Store) Reclaim() (freed int64, err error) {
 	s.measure()
 	s.absorbMu.Unlock()
 	for _, seg := range sparse { // commits go on meanwhile
-		n, err := s.rewrite(seg, starts)
+		n, err := s.rewrite(seg, keepAll, noPace)
 		if fsx.IsFull(err) {
 			err = s.classify(err)
 		}
@@ -105,7 +103,7 @@ func (s *Store) Oldest(may func(id uint32) bool) map[uint32]Run {
 	for _, seg := range s.sealed {
 		for id, r := range s.runsOf(seg) {
 			if start, ok := starts[id]; ok && start < r.Next && may(id) {
-				left[id] = Run{max(r.Base, start), r.Next, r.MaxTime, r.Bytes}
+				left[id] = Run{max(r.Base, start), r.Next, r.MaxTime, r.Bytes, r.Records}
 			}
 		}
 		if len(left) > 0 {
@@ -154,105 +152,4 @@ func (s *Store) drop(seg *segment) error {
 	}
 	s.log.Debug("segment dropped", "segment", seg.number)
 	return fsx.SyncDir(s.opt.Dir)
-}
-
-// rewrite replaces a sealed segment by one that holds only the runs that are still there. The new file is written
-// beside and renamed over; readers that have begun keep the old one.
-func (s *Store) rewrite(seg *segment, starts map[uint32]int64) (freed int64, err error) {
-	if err := fsx.Check(s.opt.Faults, "segment.rewrite", seg.path); err != nil {
-		return 0, err
-	}
-	tmp := seg.path + ".tmp"
-	if err := os.Remove(tmp); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return 0, err
-	}
-	db, err := bolt.Open(tmp, 0o600, boltOptions(s.mapBytes(), false))
-	if err != nil {
-		return 0, err
-	}
-	var index map[uint32][]indexEntry
-	err = guard(seg, func() (err error) {
-		index, err = s.copyLive(seg, db, starts)
-		return err
-	})
-	if err == nil {
-		err = db.Sync()
-	}
-	err = errors.Join(err, db.Close())
-	s.absorbMu.Lock()
-	defer s.absorbMu.Unlock()
-	if err == nil && !slices.Contains(s.sealed, seg) {
-		return 0, os.Remove(tmp) // a reader has found it damaged
-	}
-	if err == nil {
-		err = os.Rename(tmp, seg.path)
-	}
-	if err == nil {
-		err = fsx.SyncDir(s.opt.Dir)
-	}
-	if err != nil {
-		return 0, errors.Join(fmt.Errorf("rewrite segment %s: %w", seg.path, err), os.Remove(tmp))
-	}
-	sum := summarize(seg.last, index)
-	next := &segment{path: seg.path, number: seg.number, faults: seg.faults, mapped: seg.mapped,
-		sealed: true, last: seg.last, created: seg.created, batchBytes: sum.bytes()}
-	next.measure()
-	s.sealed = slices.Clone(s.sealed)
-	s.sealed[slices.Index(s.sealed, seg)] = next
-	s.logsMu.RLock()
-	defer s.logsMu.RUnlock()
-	for id, l := range s.logs {
-		i := slices.IndexFunc(sum.Partitions, func(r runSummary) bool { return r.ID == id })
-		if i < 0 {
-			l.forget(seg)
-		} else {
-			l.replace(seg, sealedRun{sum.Partitions[i], next})
-		}
-	}
-	seg.detach(errGone)
-	s.measure()
-	s.log.Debug("segment rewritten", "segment", seg.number, "before", seg.bytes.Load(), "after", next.bytes.Load())
-	return seg.bytes.Load() - next.bytes.Load(), nil
-}
-
-// copyLive copies a segment's header, operations and live batches, and seals the copy.
-func (s *Store) copyLive(seg *segment, db *bolt.DB, starts map[uint32]int64) (map[uint32][]indexEntry, error) {
-	index := make(map[uint32][]indexEntry)
-	from, err := seg.begin()
-	if err != nil {
-		return nil, err
-	}
-	defer seg.end(from)
-	err = db.Update(func(tx *bolt.Tx) error {
-		h, err := tx.CreateBucket(keyHeader)
-		if err != nil {
-			return err
-		}
-		old := from.Bucket(keyHeader)
-		return errors.Join(h.Put(keySegment, old.Get(keySegment)), h.Put(keyState, old.Get(keyState)))
-	})
-	if err != nil {
-		return nil, err
-	}
-	before, err := seg.before(from)
-	if err != nil {
-		return nil, err
-	}
-	to := &segment{path: seg.path, number: seg.number, last: before, db: db, faults: s.opt.Faults, lazy: true}
-	err = seg.scan(func(c *commit) error {
-		live := slices.DeleteFunc(c.entries, func(e Entry) bool {
-			start, ok := starts[e.Partition]
-			return !ok || e.Batch.NextOffset() <= start
-		})
-		if len(live) == 0 && len(c.ops) == 0 {
-			return nil
-		}
-		indexCommit(c.seq, live, func(id uint32, e indexEntry) { index[id] = append(index[id], e) })
-		_, err := to.commit(c.seq, encodeOps(c.ops), live)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return index, to.seal(summarize(seg.last, index), index)
 }

@@ -48,6 +48,7 @@ func Open(opt Options) (_ *Store, err error) {
 		activeIndex: make(map[uint32][]indexEntry), logs: make(map[uint32]*Log),
 	}
 	s.room = sync.NewCond(&s.mu)
+	s.SetLinger(opt.Linger)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.closeFiles())
@@ -450,7 +451,7 @@ func (s *Store) setAside(seg *segment, sum *summary, err error) bool {
 	lost := make(map[uint32]Run)
 	if sum != nil {
 		for _, r := range sum.Partitions {
-			lost[r.ID] = Run{r.Base, r.Next, r.MaxTime, r.Bytes}
+			lost[r.ID] = r.run()
 		}
 	}
 	if err := s.moveAside(seg.path, err, lost); err != nil {

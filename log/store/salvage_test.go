@@ -103,7 +103,7 @@ func TestStoreOpensOnAFullDiskAndServesWhatTheJournalHolds(t *testing.T) {
 			t.Errorf("partition %d ends at %d, want %d", st.ID, st.Next, want)
 		}
 	}
-	if err := s2.SetStart(p.id, 100); err != nil { // in the journal, behind what is there
+	if err := s2.SetStart(p.id, 100, Gone{}); err != nil { // in the journal, behind what is there
 		t.Fatal(err)
 	}
 	verify(t, reopen(t, opt), p.id, 100, p.durable)

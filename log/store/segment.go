@@ -315,29 +315,7 @@ func (g *segment) commit(seq uint64, ops [][]byte, entries []Entry) (int64, erro
 		return 0, err
 	}
 	tx, err := g.update(func(tx *bolt.Tx) error {
-		b, err := tx.CreateBucket(seqKey(seq))
-		if err != nil {
-			return err
-		}
-		b.FillPercent = 1
-		var key []byte // bbolt copies keys
-		sum := commitSum{before: g.last}
-		put := func(partition uint32, n int64, value []byte) error {
-			key = itemKey(key, partition, n)
-			sum.add(key, value)
-			return b.Put(key, value)
-		}
-		for _, e := range entries {
-			if err := put(e.Partition, e.Batch.BaseOffset(), e.Batch); err != nil {
-				return err
-			}
-		}
-		for i, o := range ops {
-			if err := put(opPartition, int64(i), o); err != nil {
-				return err
-			}
-		}
-		if err := b.Put(checkKey, sum.encode()); err != nil {
+		if err := putCommit(tx, g.last, seq, ops, entries); err != nil {
 			return err
 		}
 		return fsx.Check(g.faults, "segment.write", g.path)
@@ -349,6 +327,33 @@ func (g *segment) commit(seq uint64, ops [][]byte, entries []Entry) (int64, erro
 	g.last = seq
 	g.measure()
 	return stats.GetPageAlloc() + blockSize, nil
+}
+
+// putCommit makes the bucket of a commit that comes behind the one with the sequence before.
+func putCommit(tx *bolt.Tx, before, seq uint64, ops [][]byte, entries []Entry) error {
+	b, err := tx.CreateBucket(seqKey(seq))
+	if err != nil {
+		return err
+	}
+	b.FillPercent = 1
+	var key []byte // bbolt copies keys
+	sum := commitSum{before: before}
+	put := func(partition uint32, n int64, value []byte) error {
+		key = itemKey(key, partition, n)
+		sum.add(key, value)
+		return b.Put(key, value)
+	}
+	for _, e := range entries {
+		if err := put(e.Partition, e.Batch.BaseOffset(), e.Batch); err != nil {
+			return err
+		}
+	}
+	for i, o := range ops {
+		if err := put(opPartition, int64(i), o); err != nil {
+			return err
+		}
+	}
+	return b.Put(checkKey, sum.encode())
 }
 
 // seal writes the index and the summary, after which the segment does not change any more.

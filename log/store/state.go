@@ -45,12 +45,29 @@ type Produced struct {
 
 // Producer is what a partition remembers of an idempotent producer: its newest epoch and its last batches, oldest first.
 type Producer struct {
-	Epoch   int16
-	Batches []Produced
+	Epoch            int16
+	CoordinatorEpoch int32 // of the newest marker, -1 before the first
+	Time             int64 // largest timestamp of its newest batch, ms
+	TxnStart         int64 // where the transaction that it has open begins, -1 if it has none
+	Batches          []Produced
 
 	rewound bool  // Rewind took all batches
 	expect  int32 // then the base sequence of the first of them, which must come again first
 }
+
+// Aborted is a transaction that was given up: readers of committed records pass over what its producer wrote between First
+// and Last, the offset of the marker.
+type Aborted struct {
+	Producer    int64
+	First, Last int64
+}
+
+// Hole is a range of offsets whose records were lost with a damaged file.
+type Hole struct{ From, To int64 }
+
+// Gone counts records that leave the log when its start moves on: those that were to be forwarded and had not been are
+// lost, the others expired.
+type Gone struct{ Expired, Lost int64 }
 
 // PartitionState is all that the log says of a partition beside its records. It is a pure function of the batches and
 // operations applied to it, in order. The zero value with its Info set is a new, empty partition.
@@ -58,14 +75,23 @@ type PartitionState struct {
 	PartitionInfo
 	Start     int64 // first offset that is still there
 	Next      int64 // offset of the next record
+	Cleaned   int64 // compaction has looked at what is before
 	Epochs    []EpochStart
 	Producers map[int64]*Producer
+	Aborted   []Aborted // by Last
+	Holes     []Hole    // behind Start, in order
+
+	// What became of the records that are not there any more. Next is the number of all there ever were: what is stored
+	// and these four add up to it.
+	Gone
+	Superseded int64 // compaction kept a newer one of the key; offsets that a batch left out count too
+	Damaged    int64 // lost with a damaged file
 }
 
 // Clone returns a deep copy.
 func (p *PartitionState) Clone() *PartitionState {
 	c := *p
-	c.Epochs = slices.Clone(p.Epochs)
+	c.Epochs, c.Aborted, c.Holes = slices.Clone(p.Epochs), slices.Clone(p.Aborted), slices.Clone(p.Holes)
 	c.Producers = make(map[int64]*Producer, len(p.Producers))
 	for id, pr := range p.Producers {
 		p := *pr
@@ -120,12 +146,36 @@ func (p *PartitionState) Apply(b record.Batch) {
 	if b.NextOffset() <= p.Next {
 		return
 	}
-	p.Next = max(p.Next, b.NextOffset())
+	p.Superseded += b.NextOffset() - p.Next - int64(b.Count()) // a copy of a compacted log has gaps
+	p.Next = b.NextOffset()
 	p.BeginEpoch(b.LeaderEpoch(), b.BaseOffset())
 	id := b.ProducerID()
 	if id < 0 {
 		return
 	}
+	pr := p.producer(id, b.ProducerEpoch())
+	pr.Time = max(pr.Time, b.MaxTimestamp())
+	switch m, marker := b.Marker(); {
+	case marker:
+		if pr.TxnStart >= 0 && !m.Commit {
+			p.Aborted = append(p.Aborted, Aborted{id, pr.TxnStart, b.LastOffset()})
+		}
+		pr.TxnStart, pr.CoordinatorEpoch = -1, m.CoordinatorEpoch
+		return
+	case b.Attributes().Control():
+		return
+	case b.Attributes().Transactional() && pr.TxnStart < 0:
+		pr.TxnStart = b.BaseOffset()
+	}
+	if len(pr.Batches) == producerWindow {
+		pr.Batches = slices.Delete(pr.Batches, 0, 1)
+	}
+	pr.Batches = append(pr.Batches, Produced{b.BaseSequence(), b.LastSequence(), b.BaseOffset(), b.NextOffset()})
+	pr.rewound = false
+}
+
+// producer returns what is remembered of a producer, which begins a new epoch with nothing.
+func (p *PartitionState) producer(id int64, epoch int16) *Producer {
 	pr := p.Producers[id]
 	if pr == nil {
 		if p.Producers == nil {
@@ -134,17 +184,68 @@ func (p *PartitionState) Apply(b record.Batch) {
 		if len(p.Producers) >= maxProducers {
 			p.forgetOldestProducer()
 		}
-		pr = &Producer{Epoch: b.ProducerEpoch()}
+		pr = &Producer{Epoch: epoch, CoordinatorEpoch: -1, TxnStart: -1}
 		p.Producers[id] = pr
 	}
-	if b.ProducerEpoch() != pr.Epoch {
-		pr.Epoch, pr.Batches = b.ProducerEpoch(), pr.Batches[:0]
+	if epoch != pr.Epoch {
+		pr.Epoch, pr.Batches = epoch, pr.Batches[:0]
 	}
-	if len(pr.Batches) == producerWindow {
-		pr.Batches = slices.Delete(pr.Batches, 0, 1)
+	return pr
+}
+
+// FirstUnstable returns where the oldest transaction begins that is open, Next if there is none (KIP-98).
+func (p *PartitionState) FirstUnstable() int64 {
+	first := p.Next
+	for _, pr := range p.Producers {
+		if pr.TxnStart >= 0 {
+			first = min(first, pr.TxnStart)
+		}
 	}
-	pr.Batches = append(pr.Batches, Produced{b.BaseSequence(), b.LastSequence(), b.BaseOffset(), b.NextOffset()})
-	pr.rewound = false
+	return first
+}
+
+// AbortedIn returns the aborted transactions that a reader of the offsets from (inclusive) to (exclusive) has to know.
+func (p *PartitionState) AbortedIn(from, to int64) []Aborted {
+	i, _ := slices.BinarySearchFunc(p.Aborted, from, func(a Aborted, from int64) int { return cmp.Compare(a.Last, from) })
+	var in []Aborted
+	for _, a := range p.Aborted[i:] {
+		if a.First < to {
+			in = append(in, a)
+		}
+	}
+	return in
+}
+
+// moveStart makes offset the first one that is there.
+func (p *PartitionState) moveStart(offset int64, gone Gone) {
+	if offset <= p.Start {
+		return
+	}
+	p.Start = offset
+	p.Expired += gone.Expired
+	p.Lost += gone.Lost
+	p.Aborted = slices.DeleteFunc(p.Aborted, func(a Aborted) bool { return a.Last < offset })
+	p.Holes = slices.DeleteFunc(p.Holes, func(h Hole) bool { return h.To <= offset })
+}
+
+// expireProducers forgets the producers that have written nothing since a time (ms) and have no transaction open.
+func (p *PartitionState) expireProducers(before int64) {
+	for id, pr := range p.Producers {
+		if pr.Time < before && pr.TxnStart < 0 {
+			delete(p.Producers, id)
+		}
+	}
+}
+
+// addHole notes that the records from one offset on up to another are lost, n of them at most, and that the latter is not
+// given to another record.
+func (p *PartitionState) addHole(from, to, n int64) {
+	p.Next = max(p.Next, to)
+	p.Damaged += n
+	if from >= p.Start || to > p.Start {
+		p.Holes = append(p.Holes, Hole{max(from, p.Start), to})
+		slices.SortFunc(p.Holes, func(a, b Hole) int { return cmp.Compare(a.From, b.From) })
+	}
 }
 
 // BeginEpoch notes the offset at which a leader epoch begins, unless that epoch or a later one has begun.
@@ -157,6 +258,9 @@ func (p *PartitionState) BeginEpoch(epoch int32, offset int64) {
 func (p *PartitionState) forgetOldestProducer() {
 	oldest, at := int64(-1), int64(math.MaxInt64)
 	for id, pr := range p.Producers {
+		if pr.TxnStart >= 0 {
+			continue
+		}
 		if last := pr.lastOffset(); last < at || last == at && id < oldest {
 			oldest, at = id, last
 		}
@@ -178,7 +282,11 @@ func (pr *Producer) lastOffset() int64 {
 func (p *PartitionState) Rewind(next int64) {
 	p.Next = min(p.Next, next)
 	p.Epochs = slices.DeleteFunc(p.Epochs, func(e EpochStart) bool { return e.Start >= next })
+	p.Aborted = slices.DeleteFunc(p.Aborted, func(a Aborted) bool { return a.Last >= next })
 	for _, pr := range p.Producers {
+		if pr.TxnStart >= next {
+			pr.TxnStart = -1
+		}
 		i := slices.IndexFunc(pr.Batches, func(d Produced) bool { return d.BaseOffset >= next })
 		if i < 0 {
 			continue
@@ -236,15 +344,37 @@ func (s *State) clone() *State {
 	return c
 }
 
-// apply takes a group or a commit into account: operations come before batches.
+// apply takes a group or a commit into account, whose entries are in offset order per partition. An operation comes before
+// the batches of its partition at and past the offset at, and behind the others.
 func (s *State) apply(ops []op, entries []Entry) {
+	if len(ops) == 0 {
+		for _, e := range entries {
+			s.applyBatch(e)
+		}
+		return
+	}
+	of := make(map[uint32][]Entry)
+	for _, e := range entries {
+		of[e.Partition] = append(of[e.Partition], e)
+	}
 	for _, o := range ops {
+		id := o.info.ID
+		for len(of[id]) > 0 && of[id][0].Batch.BaseOffset() < o.at {
+			s.applyBatch(of[id][0])
+			of[id] = of[id][1:]
+		}
 		s.applyOp(o)
 	}
-	for _, e := range entries {
-		if p := s.Partitions[e.Partition]; p != nil {
-			p.Apply(e.Batch)
+	for _, rest := range of {
+		for _, e := range rest {
+			s.applyBatch(e)
 		}
+	}
+}
+
+func (s *State) applyBatch(e Entry) {
+	if p := s.Partitions[e.Partition]; p != nil {
+		p.Apply(e.Batch)
 	}
 }
 
@@ -258,10 +388,30 @@ func (s *State) applyOp(o op) {
 		s.NextID = max(s.NextID, o.info.ID+1)
 	case opDrop:
 		delete(s.Partitions, o.info.ID)
-	case opStart:
-		if p := s.Partitions[o.info.ID]; p != nil {
-			p.Start = max(p.Start, o.offset)
+	case opReset:
+		if s.Partitions[o.info.ID] != nil {
+			s.Partitions[o.info.ID] = o.state.Clone()
 		}
+	default:
+		if p := s.Partitions[o.info.ID]; p != nil {
+			p.applyOp(o)
+		}
+	}
+}
+
+func (p *PartitionState) applyOp(o op) {
+	switch o.kind {
+	case opStart:
+		p.moveStart(o.offset, o.gone)
+	case opEpoch:
+		p.BeginEpoch(o.epoch, o.offset)
+	case opExpire:
+		p.expireProducers(o.offset)
+	case opCleaned:
+		p.Cleaned = max(p.Cleaned, o.offset)
+		p.Superseded += o.count
+	case opHole:
+		p.addHole(o.offset, o.to, o.count)
 	}
 }
 

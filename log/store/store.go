@@ -91,6 +91,7 @@ type Store struct {
 	failing bool   // guarded by mu: sources are being taken back to what is durable
 	room    *sync.Cond
 
+	linger    atomic.Int64  // how long a group is held open, ns
 	openBytes atomic.Int64  // of groups that are not done
 	groups    atomic.Int64  // made durable since the start
 	probed    atomic.Int64  // groups, when Probe looked last
@@ -267,13 +268,8 @@ func (s *Store) DropPartitions(ids ...uint32) error {
 	for i, id := range ids {
 		ops[i] = op{kind: opDrop, info: PartitionInfo{ID: id}}
 	}
-	g, err := s.submit(ops...)
-	if err != nil {
+	if err := s.commitOps(ops...); err != nil {
 		return err
-	}
-	<-g.done
-	if g.err != nil {
-		return g.err
 	}
 	s.logsMu.Lock()
 	for _, id := range ids {
@@ -286,9 +282,41 @@ func (s *Store) DropPartitions(ids ...uint32) error {
 	return nil
 }
 
-// SetStart makes offset the partition's first one and returns when that is durable.
-func (s *Store) SetStart(id uint32, offset int64) error {
-	g, err := s.submit(op{kind: opStart, info: PartitionInfo{ID: id}, offset: offset})
+// SetStart makes offset the partition's first one, notes what goes with that, and returns when it is durable. An offset
+// before the start changes nothing, and nothing is noted.
+func (s *Store) SetStart(id uint32, offset int64, gone Gone) error {
+	return s.commitOps(op{kind: opStart, info: PartitionInfo{ID: id}, offset: offset, gone: gone})
+}
+
+// BeginEpoch notes that a leader epoch begins at an offset, for the time before its first batch (KIP-101).
+func (s *Store) BeginEpoch(id uint32, epoch int32, offset int64) error {
+	return s.commitOps(op{kind: opEpoch, info: PartitionInfo{ID: id}, epoch: epoch, offset: offset})
+}
+
+// ExpireProducers forgets the producers of partitions that have written nothing since a time (ms) and have no transaction
+// open.
+func (s *Store) ExpireProducers(before int64, ids ...uint32) error {
+	ops := make([]op, len(ids))
+	for i, id := range ids {
+		ops[i] = op{kind: opExpire, info: PartitionInfo{ID: id}, offset: before}
+	}
+	return s.commitOps(ops...)
+}
+
+// SetCleaned notes that compaction has gone up to an offset and has removed so many records.
+func (s *Store) SetCleaned(id uint32, offset, superseded int64) error {
+	return s.commitOps(op{kind: opCleaned, info: PartitionInfo{ID: id}, offset: offset, count: superseded})
+}
+
+// SetLinger changes how long a group is held open, from the next one on.
+func (s *Store) SetLinger(d time.Duration) { s.linger.Store(int64(d)) }
+
+// commitOps returns when operations are durable.
+func (s *Store) commitOps(ops ...op) error {
+	if len(ops) == 0 {
+		return nil
+	}
+	g, err := s.submit(ops...)
 	if err != nil {
 		return err
 	}
@@ -347,8 +375,8 @@ func (s *Store) commitLoop() {
 			s.commitOpen() // what came before Close
 			return
 		}
-		if s.opt.Linger > 0 {
-			t := time.NewTimer(s.opt.Linger)
+		if linger := time.Duration(s.linger.Load()); linger > 0 {
+			t := time.NewTimer(linger)
 			select {
 			case <-t.C:
 			case <-s.bulk:

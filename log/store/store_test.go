@@ -386,7 +386,7 @@ func TestDeletedPartitionsAndStartOffsetsAreRemembered(t *testing.T) {
 	p, q := newSource(t, s, "p", 0), newSource(t, s, "q", 1)
 	p.mustAppend(t, 10, 100)
 	q.mustAppend(t, 10, 100)
-	if err := errors.Join(s.SetStart(p.id, 4), s.DropPartitions(q.id)); err != nil {
+	if err := errors.Join(s.SetStart(p.id, 4, Gone{}), s.DropPartitions(q.id)); err != nil {
 		t.Fatal(err)
 	}
 	opt.Dir, opt.Metrics = copyDir(t, opt.Dir), NewMetrics(prometheus.NewRegistry())
@@ -414,7 +414,7 @@ func TestReclaimDropsDeadSegmentsAndRewritesMostlyDeadOnes(t *testing.T) {
 		t.Fatal(err)
 	}
 	last := s.Log(bulk.id).SealedRuns()
-	if err := s.SetStart(bulk.id, last[len(last)-1].Next); err != nil {
+	if err := s.SetStart(bulk.id, last[len(last)-1].Next, Gone{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.absorb(nil); err != nil {
@@ -433,7 +433,7 @@ func TestReclaimDropsDeadSegmentsAndRewritesMostlyDeadOnes(t *testing.T) {
 	s2 := openTest(t, opt)
 	verify(t, s2, keep.id, 0, 60)
 	verify(t, s2, bulk.id, last[len(last)-1].Next, bulk.durable)
-	if err := s2.SetStart(keep.id, 60); err != nil {
+	if err := s2.SetStart(keep.id, 60, Gone{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s2.absorb(nil); err != nil {
