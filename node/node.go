@@ -279,6 +279,7 @@ func (n *Node) Run(ctx context.Context) error {
 	defer stopWork()
 	working.Go(func() { n.replicas.Maintain(work, retentionInterval, int64(n.cfg.Load().Log.MaxBytes)) })
 	working.Go(func() { n.keepOffsets(work) })
+	working.Go(func() { n.paceCollections(work) })
 	working.Go(func() { n.keepReconciled(work) })
 	working.Go(func() {
 		if err := n.watchDevice(work); err != nil {
@@ -351,13 +352,6 @@ func (n *Node) shutdowns() []func(context.Context) error {
 		all = append(all, n.mqtt.Shutdown)
 	}
 	return all
-}
-
-// notify tells systemd about the node, where systemd started it.
-func (n *Node) notify(state string) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
-		n.log.Warn("systemd cannot be told", "err", err)
-	}
 }
 
 // Reload takes over what of a configuration may change while the node runs (see config.Reloadable), and logs what changed

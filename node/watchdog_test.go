@@ -141,3 +141,29 @@ func TestWithoutAWatchdogNothingIsWritten(t *testing.T) {
 	}
 	r.stop()
 }
+
+func TestAServiceManagerThatHangsHoldsNothingUp(t *testing.T) {
+	path := "@culvert/" + strconv.Itoa(os.Getpid()) + "/" + t.Name()
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	filled := 0
+	for send(path, "x") == nil { // nobody reads
+		filled++
+	}
+	t.Setenv("NOTIFY_SOCKET", path)
+	t.Setenv("WATCHDOG_PID", strconv.Itoa(os.Getpid()))
+	t.Setenv("WATCHDOG_USEC", "100000")
+	_, log, ended, cancel := startFaulty(t, testConfig(t.TempDir()), nil)
+	waitFor(t, "the watchdog's turn", func() bool { return len(log.lines(`state="WATCHDOG=1"`)) > 0 })
+	began := time.Now()
+	cancel()
+	if err := await(t, ended); err != nil {
+		t.Error(err)
+	}
+	if d := time.Since(began); d > 5*time.Second {
+		t.Errorf("stopping took %v; the socket took %d messages", d, filled)
+	}
+}
