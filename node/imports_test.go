@@ -25,6 +25,7 @@ var rows = map[string][]string{
 	"node/config":    {},
 	"node/admin":     {},
 	"node/doctor":    {"log/fsx"},
+	"node/flash":     {},
 	"node/logtool":   {"log/*"},
 	"node/soak":      {"node/soak/*"},
 	"node/interop":   {"node/*"},
@@ -76,7 +77,7 @@ var libraries = map[string][]string{
 // Pure packages take input and return state and effects. What they may not import is I/O and chance;
 // what they may not call is the clock.
 var (
-	pure         = []string{"sync/meta", "sync/isr", "ingest/route"}
+	pure         = []string{"sync/meta", "sync/isr", "ingest/route", "node/flash"}
 	impureImport = []string{"os", "io/fs", "net", "syscall", "log", "log/slog", "math/rand", "crypto/rand", "database", "golang.org/x/sys"}
 	impureTime   = []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "NewTimer", "NewTicker", "Tick"}
 )
