@@ -66,8 +66,13 @@ func TestTheTimeSinceTheBootGrows(t *testing.T) {
 	if err != nil || first < 0 {
 		t.Fatal(first, err)
 	}
-	deadline := time.Now().Add(10 * time.Second)
-	for {
+	waitBeyond(t, first)
+}
+
+// waitBeyond polls the time since the boot until it is later than first.
+func waitBeyond(t *testing.T, first int64) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
 		now, err := BootTime()
 		if err != nil || now < first {
 			t.Fatalf("%d after %d, %v", now, first, err)
@@ -78,7 +83,6 @@ func TestTheTimeSinceTheBootGrows(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatal("the time since the boot stands still")
 		}
-		time.Sleep(time.Millisecond) // a polling loop
 	}
 }
 

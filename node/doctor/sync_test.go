@@ -9,20 +9,21 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 )
 
-// slow makes an exam whose syncs take what took says, one after the other, and then again.
-func slow(dir string, took ...time.Duration) *exam {
-	e := newExam(Options{DataDir: dir, SyncCount: 100})
+// slow makes an exam whose syncs take what took says, one after the other, and then again, by a clock of its own.
+func slow(dir string, took ...time.Duration) (e *exam, now *time.Time) {
+	e = newExam(Options{DataDir: dir, SyncCount: 100})
+	now = new(time.Time)
 	i := 0
+	e.now = func() time.Time { return *now }
 	e.datasync = func(*os.File) error {
-		time.Sleep(took[i%len(took)]) // of the bubble
+		*now = now.Add(took[i%len(took)])
 		i++
 		return nil
 	}
-	return e
+	return e, now
 }
 
 // left returns what a directory holds.
@@ -41,17 +42,16 @@ func left(t *testing.T, dir string) []string {
 
 func TestSyncsAreCountedAndMeasured(t *testing.T) {
 	dir := t.TempDir()
-	synctest.Test(t, func(t *testing.T) {
-		times := make([]time.Duration, 100)
-		for i := range times {
-			times[i] = 2 * time.Millisecond
-		}
-		times[10], times[20] = 30*time.Millisecond, 200*time.Millisecond
-		l, err := slow(dir, times...).measureSync(t.Context())
-		if err != nil || l != (Latencies{Count: 100, P50: 2 * time.Millisecond, P99: 30 * time.Millisecond, Max: 200 * time.Millisecond}) {
-			t.Errorf("%+v, %v", l, err)
-		}
-	})
+	times := make([]time.Duration, 100)
+	for i := range times {
+		times[i] = 2 * time.Millisecond
+	}
+	times[10], times[20] = 30*time.Millisecond, 200*time.Millisecond
+	e, _ := slow(dir, times...)
+	l, err := e.measureSync(t.Context())
+	if err != nil || l != (Latencies{Count: 100, P50: 2 * time.Millisecond, P99: 30 * time.Millisecond, Max: 200 * time.Millisecond}) {
+		t.Errorf("%+v, %v", l, err)
+	}
 	if names := left(t, dir); len(names) > 0 {
 		t.Errorf("the measurement left %v", names)
 	}
@@ -59,24 +59,34 @@ func TestSyncsAreCountedAndMeasured(t *testing.T) {
 
 func TestAMeasurementEndsInTimeHoweverSlowTheDeviceIs(t *testing.T) {
 	dir := t.TempDir()
-	synctest.Test(t, func(t *testing.T) {
-		start := time.Now()
-		l, err := slow(dir, 700*time.Millisecond).measureSync(t.Context())
-		if took := time.Since(start); err != nil || l.Count != 5 || took != 3500*time.Millisecond {
-			t.Errorf("%+v, %v after %v", l, err, took)
+	e, now := slow(dir, 700*time.Millisecond)
+	start := *now
+	l, err := e.measureSync(t.Context())
+	if took := now.Sub(start); err != nil || l.Count != 5 || took != 3500*time.Millisecond {
+		t.Errorf("%+v, %v after %v", l, err, took)
+	}
+}
+
+func TestAnInterruptedMeasurementIsJudgedByWhatItHas(t *testing.T) {
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	e, _ := slow(dir, time.Millisecond)
+	sync, n := e.datasync, 0
+	e.datasync = func(f *os.File) error {
+		if n++; n == 2 {
+			cancel()
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if l, err := slow(dir, 700*time.Millisecond).measureSync(ctx); err != nil || l.Count != 2 {
-			t.Errorf("interrupted: %+v, %v", l, err)
-		}
-		ended, cancel := context.WithCancel(t.Context())
-		cancel()
-		e := slow(dir, time.Second)
-		if all := e.checkSync(ended); all[0].Level != Note || !strings.Contains(all[0].Measured, "interrupted") {
-			t.Errorf("%+v", all)
-		}
-	})
+		return sync(f)
+	}
+	if l, err := e.measureSync(ctx); err != nil || l.Count != 2 {
+		t.Errorf("%+v, %v", l, err)
+	}
+	if all := e.checkSync(ctx); all[0].Level != Note || !strings.Contains(all[0].Measured, "interrupted") {
+		t.Errorf("%+v", all)
+	}
+	if names := left(t, dir); len(names) > 0 {
+		t.Errorf("the measurement left %v", names)
+	}
 }
 
 func TestWhatAKilledMeasurementLeftIsRemovedAndNothingElse(t *testing.T) {
