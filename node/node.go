@@ -279,6 +279,7 @@ func (n *Node) Run(ctx context.Context) error {
 	defer stopWork()
 	working.Go(func() { n.replicas.Maintain(work, retentionInterval, int64(n.cfg.Load().Log.MaxBytes)) })
 	working.Go(func() { n.keepOffsets(work) })
+	working.Go(func() { n.paceCollections(work) })
 	working.Go(func() { n.keepReconciled(work) })
 	working.Go(func() {
 		if err := n.watchDevice(work); err != nil {

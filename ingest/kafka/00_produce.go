@@ -76,7 +76,7 @@ func (s *Server) produceTopic(q *call, f *frameReader, h *produceHead, a *produc
 		rp := kmsg.NewProduceResponseTopicPartition()
 		rp.Partition = f.int32()
 		size := max(f.length(4), 0)
-		ad, err := s.appendRecords(q, h, &rt, rp.Partition, size)
+		ad, memory, err := s.appendRecords(q, h, &rt, rp.Partition, size)
 		if f.tags(); f.err != nil {
 			return
 		}
@@ -85,7 +85,7 @@ func (s *Server) produceTopic(q *call, f *frameReader, h *produceHead, a *produc
 		} else {
 			rp.BaseOffset, rp.LogAppendTime, rp.LogStartOffset = ad.BaseOffset, ad.LogAppendTime, ad.StartOffset
 			if ad.Commit != nil {
-				a.pending = append(a.pending, pendingBatch{ad.Commit, len(a.resp.Topics), len(rt.Partitions)})
+				a.pending = append(a.pending, pendingBatch{ad.Commit, len(a.resp.Topics), len(rt.Partitions), memory})
 			}
 		}
 		rt.Partitions = append(rt.Partitions, rp)
@@ -95,8 +95,9 @@ func (s *Server) produceTopic(q *call, f *frameReader, h *produceHead, a *produc
 }
 
 // appendRecords checks what one partition is sent, the next size bytes of the frame, and appends it. Those bytes are always
-// consumed; they are not kept in memory if they are to be refused whatever they are.
-func (s *Server) appendRecords(q *call, h *produceHead, t *kmsg.ProduceResponseTopic, index int32, size int64) (Appended, error) {
+// consumed; they are not kept in memory if they are to be refused whatever they are. It returns the memory that the log has
+// been given with them.
+func (s *Server) appendRecords(q *call, h *produceHead, t *kmsg.ProduceResponseTopic, index int32, size int64) (_ Appended, memory []byte, err error) {
 	f := q.frame
 	part, err := s.producePartition(q, h, t, index)
 	if err == nil && size > int64(part.Config().MaxMessageBytes) {
@@ -104,18 +105,19 @@ func (s *Server) appendRecords(q *call, h *produceHead, t *kmsg.ProduceResponseT
 	}
 	if err != nil || f.err != nil {
 		f.skip(size)
-		return Appended{}, err
+		return Appended{}, nil, err
 	}
 	records, err := q.conn.fill(f.br, size)
 	if err != nil {
 		f.err = err
-		return Appended{}, err
+		return Appended{}, nil, err
 	}
 	f.left -= size
 	defer s.budget.give(size) // once appended it counts against the log's own bound
 	b, err := s.checkRecords(q, part, records)
 	if err != nil {
-		return Appended{}, err
+		slabs.put(records)
+		return Appended{}, nil, err
 	}
 	count, bytes := b.Count(), len(b) // b is the log's from here on
 	a, err := part.AppendBatch(b)
@@ -123,8 +125,9 @@ func (s *Server) appendRecords(q *call, h *produceHead, t *kmsg.ProduceResponseT
 		s.metrics.records.Add(float64(count))
 		s.metrics.batches.Inc()
 		s.metrics.produceBytes.Add(float64(bytes))
+		memory = records
 	}
-	return a, err
+	return a, memory, err
 }
 
 // producePartition finds the partition, or why it may not be written to.

@@ -142,6 +142,7 @@ type doneCommit chan struct{}
 
 func (c doneCommit) Done() <-chan struct{} { return c }
 func (c doneCommit) Err() error            { return nil }
+func (c doneCommit) Direct() bool          { return false }
 
 var alreadyDone = func() doneCommit { c := make(doneCommit); close(c); return c }()
 

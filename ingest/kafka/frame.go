@@ -17,7 +17,7 @@ const (
 	slowTime  = 2 * time.Second
 )
 
-// fill reads the next size bytes into memory of exactly that size, which the log may keep. The memory is taken, from the
+// fill reads the next size bytes into memory of about that size, which the log may keep. The memory is taken, from the
 // budget too, when the beginning of the bytes is there; with an error nothing is held.
 func (c *conn) fill(br *bufio.Reader, size int64) ([]byte, error) {
 	if n := int(min(size, readBuffer)); br.Buffered() < n {
@@ -31,7 +31,7 @@ func (c *conn) fill(br *bufio.Reader, size int64) ([]byte, error) {
 	if err := c.srv.budget.take(c.ctx, size); err != nil {
 		return nil, err
 	}
-	b := make([]byte, size)
+	b := slabs.get(int(size))
 	if err := c.readFull(br, b); err != nil {
 		c.srv.budget.give(size)
 		return nil, err

@@ -69,10 +69,12 @@ type Appended struct {
 	Duplicate bool
 }
 
-// Commit is durable, or has failed, when Done is closed; Err may be asked for then.
+// Commit is durable, or has failed, when Done is closed; the others may be asked then.
 type Commit interface {
 	Done() <-chan struct{}
 	Err() error
+	// Direct says that the log keeps none of the memory of the batches.
+	Direct() bool
 }
 
 // Span is batches where they lie: in a mapped file or in memory. They are valid until Release, which is to be called once.

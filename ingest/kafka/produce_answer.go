@@ -16,7 +16,8 @@ type produced struct {
 
 type pendingBatch struct {
 	commit           Commit
-	topic, partition int // index in the answer
+	topic, partition int    // index in the answer
+	memory           []byte // that the log was given
 }
 
 // refuse fills in why a partition's records were not appended.
@@ -52,6 +53,7 @@ func (a *produced) write(w *writer, q *call) error {
 		p := &a.pending[i]
 		err := w.await(p.commit, &timeout, a.until)
 		if err == nil {
+			lendAgain(&slabs, p.commit, p.memory)
 			continue
 		}
 		if w.c.ctx.Err() != nil || a.silent {

@@ -304,6 +304,7 @@ type gate struct {
 
 func (g *gate) Done() <-chan struct{} { return g.done }
 func (g *gate) Err() error            { return g.err }
+func (g *gate) Direct() bool          { return false }
 
 func TestProduceIsAnsweredWhenItsCommitIsDoneAndNotBefore(t *testing.T) {
 	g := &gate{done: make(chan struct{})}

@@ -194,8 +194,8 @@ type Appended struct {
 	Duplicate   bool
 }
 
-// AppendBatch adds a client's batch, which must have passed record.Batch.Check. The partition owns b from now on; it
-// sets its base offset and leader epoch. Errors: ErrGone, store.ErrOutOfOrderSequence, store.ErrInvalidProducerEpoch, and
+// AppendBatch adds a client's batch, which must have passed record.Batch.Check. The partition owns b from now on, unless it
+// turns out when the group is done that Group.Direct; it sets the base offset and leader epoch. Errors: ErrGone, store.ErrOutOfOrderSequence, store.ErrInvalidProducerEpoch, and
 // those of the store.
 func (p *Partition) AppendBatch(b record.Batch) (Appended, error) {
 	if p.st.Crowded() {

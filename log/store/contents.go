@@ -219,8 +219,17 @@ func mapFile(path string) (data []byte, end func(), err error) {
 	return data, func() { _ = unix.Munmap(data) }, nil // of a map that is there
 }
 
-// checkBatch verifies a stored batch against its key.
+// checkBatch verifies a stored batch, against its key and its CRC.
 func checkBatch(k, v []byte) (record.Batch, error) {
+	b, err := shapeOf(k, v)
+	if err == nil && !b.VerifyCRC() {
+		return nil, fmt.Errorf("batch at offset %d: checksum does not match", b.BaseOffset())
+	}
+	return b, err
+}
+
+// shapeOf verifies a stored batch against its key.
+func shapeOf(k, v []byte) (record.Batch, error) {
 	b, rest, err := record.Split(v)
 	switch {
 	case err != nil:
@@ -229,8 +238,6 @@ func checkBatch(k, v []byte) (record.Batch, error) {
 		return nil, fmt.Errorf("%d bytes behind a batch", len(rest))
 	case uint64(b.BaseOffset()) != binary.BigEndian.Uint64(k[4:]): //nolint:gosec // two's complement on disk
 		return nil, fmt.Errorf("batch at offset %d says %d", binary.BigEndian.Uint64(k[4:]), b.BaseOffset())
-	case !b.VerifyCRC():
-		return nil, fmt.Errorf("batch at offset %d: checksum does not match", b.BaseOffset())
 	}
 	return b, nil
 }

@@ -33,8 +33,9 @@ type Group struct {
 	probe   bool     // likewise: somebody waits for it although it may be empty
 	bytes   atomic.Int64
 
-	done chan struct{}
-	err  error // set before done is closed
+	done   chan struct{}
+	err    error // set before done is closed
+	direct bool  // likewise: its batches are in a segment and not in memory
 
 	mu       sync.Mutex
 	waiters  []Waiter // guarded by mu
@@ -51,6 +52,10 @@ func (g *Group) Done() <-chan struct{} { return g.done }
 
 // Err returns why the group failed, nil if it is durable. It may be called only after Done.
 func (g *Group) Err() error { return g.err }
+
+// Direct reports whether the batches of a group that is durable went straight to a segment, so that the log keeps none of
+// their memory. It may be called only after Done.
+func (g *Group) Direct() bool { return g.direct && g.err == nil }
 
 // Notify has w told, once, when the group is done; at once if it already is. Committed is called from the committer and
 // must not block.

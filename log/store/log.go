@@ -169,11 +169,60 @@ func (l *Log) collect(seg *segment, tx *bolt.Tx, n int, run func(i int) indexEnt
 		}
 		return nil
 	})
+	whole, bad := l.verify(seg, s.Batches)
+	for _, b := range s.Batches[whole:] {
+		s.bytes -= len(b)
+	}
+	s.Batches = s.Batches[:whole]
+	if bad != nil {
+		err = bad
+	}
 	if err != nil && len(s.Batches) == 0 {
 		s.Release()
 		return nil, err
 	}
 	return s, nil // what is whole before the damage is served; the next read begins at the damage
+}
+
+// verifyBeside is how many bytes of batches are worth a second processor to verify them.
+const verifyBeside = 256 << 10
+
+// verify returns how many of the first batches are whole, and what is wrong with the next. Reading them from the device,
+// or memory, takes as long as sending them, so that a second processor helps.
+func (l *Log) verify(seg *segment, batches []record.Batch) (whole int, err error) {
+	total, half, n := 0, 0, 0
+	for _, b := range batches {
+		total += len(b)
+	}
+	if total < verifyBeside {
+		return verifyAll(seg, batches)
+	}
+	for ; n < total/2; half++ {
+		n += len(batches[half])
+	}
+	var behind int
+	var bad error
+	var wg sync.WaitGroup
+	wg.Go(func() { behind, bad = verifyAll(seg, batches[half:]) })
+	if whole, err = verifyAll(seg, batches[:half]); err == nil {
+		wg.Wait()
+		return half + behind, bad
+	}
+	wg.Wait()
+	return whole, err
+}
+
+func verifyAll(seg *segment, batches []record.Batch) (whole int, err error) {
+	err = guard(seg, func() error {
+		for _, b := range batches {
+			if !b.VerifyCRC() {
+				return seg.damaged(0, fmt.Errorf("batch at offset %d: checksum does not match", b.BaseOffset()))
+			}
+			whole++
+		}
+		return nil
+	})
+	return whole, err
 }
 
 func (l *Log) collectRun(s *Span, r indexEntry, from, limit int64, size int) (full bool, err error) {
@@ -196,7 +245,7 @@ func (l *Log) collectRun(s *Span, r indexEntry, from, limit int64, size int) (fu
 		if len(s.Batches) > 0 && s.bytes+len(v) > size {
 			return true, nil
 		}
-		batch, err := checkBatch(k, v)
+		batch, err := shapeOf(k, v)
 		if err != nil {
 			return false, s.seg.damaged(r.seq, err)
 		}

@@ -21,6 +21,9 @@ type Stats struct {
 // Sealed has a value when a segment was sealed, which is when retention may find something to do.
 func (s *Store) Sealed() <-chan struct{} { return s.sealedC }
 
+// BatchBytes returns how many bytes of batches were made durable since the store was opened.
+func (s *Store) BatchBytes() int64 { return s.batchBytes.Load() }
+
 // Stats returns figures of the store.
 func (s *Store) Stats() Stats {
 	s.absorbMu.Lock()

@@ -92,11 +92,12 @@ func createSegment(dir string, number, last uint64, mapped int, now time.Time, s
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	db, err := bolt.Open(tmp, 0o600, boltOptions(mapped, false))
-	if err != nil {
+	g := &segment{path: path, number: number, last: last, faults: faults, mapped: mapped, created: now, checked: true}
+	var err error
+	if g.db, err = bolt.Open(tmp, 0o600, boltOptions(mapped, false)); err != nil {
 		return nil, fmt.Errorf("create segment %s: %w", path, err)
 	}
-	err = db.Update(func(tx *bolt.Tx) error {
+	err = g.db.Update(func(tx *bolt.Tx) error {
 		h, err := tx.CreateBucket(keyHeader)
 		if err != nil {
 			return err
@@ -109,7 +110,7 @@ func createSegment(dir string, number, last uint64, mapped int, now time.Time, s
 			h.Put(keyState, state.encode()))
 	})
 	if err == nil {
-		err = db.Sync()
+		err = g.db.Sync()
 	}
 	if err == nil {
 		err = os.Rename(tmp, path)
@@ -118,9 +119,8 @@ func createSegment(dir string, number, last uint64, mapped int, now time.Time, s
 		err = fsx.SyncDir(dir)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("create segment %s: %w", path, err), db.Close(), os.Remove(tmp))
+		return nil, errors.Join(fmt.Errorf("create segment %s: %w", path, err), g.db.Close(), os.Remove(tmp))
 	}
-	g := &segment{path: path, number: number, last: last, faults: faults, mapped: mapped, created: now, db: db, checked: true}
 	g.measure()
 	return g, nil
 }

@@ -91,15 +91,17 @@ type Store struct {
 	failing bool   // guarded by mu: sources are being taken back to what is durable
 	room    *sync.Cond
 
-	linger    atomic.Int64  // how long a group is held open, ns
-	openBytes atomic.Int64  // of groups that are not done
-	groups    atomic.Int64  // made durable since the start
-	probed    atomic.Int64  // groups, when Probe looked last
-	unmarked  atomic.Bool   // the newest commit is a bulk one that the journal does not know of
-	wake      chan struct{} // capacity 1: the open group has something
-	bulk      chan struct{} // capacity 1: the open group is worth a commit of its own
-	stop      chan struct{} // closed by Close
-	wg        sync.WaitGroup
+	linger    atomic.Int64 // how long a group is held open, ns
+	openBytes atomic.Int64 // of groups that are not done
+	groups    atomic.Int64 // made durable since the start
+
+	batchBytes atomic.Int64  // of batches in them
+	probed     atomic.Int64  // groups, when Probe looked last
+	unmarked   atomic.Bool   // the newest commit is a bulk one that the journal does not know of
+	wake       chan struct{} // capacity 1: the open group has something
+	bulk       chan struct{} // capacity 1: the open group is worth a commit of its own
+	stop       chan struct{} // closed by Close
+	wg         sync.WaitGroup
 
 	seq     uint64 // the committer's: sequence of the newest group
 	journal *journal
@@ -413,6 +415,7 @@ func (s *Store) commitOpen() {
 		return
 	}
 	s.groups.Add(1)
+	s.batchBytes.Add(size)
 	s.m.Commits.Inc()
 	s.m.CommitBytes.Observe(float64(size))
 	s.m.BatchBytes.Add(float64(size))
@@ -464,6 +467,7 @@ func (s *Store) write(g *Group, entries []Entry, size int64) error {
 			return err
 		}
 		s.seq = seq
+		g.direct = true
 		s.unmarked.Store(true)
 		signal(s.absorbSoon) // which looks at free space, and has the commit marked
 		return nil

@@ -102,7 +102,7 @@ func (m *Manager) dropOldest(gone expired) (moved bool, err error) {
 		}
 		moved = true
 		gone.add(p.topic, reasonDisk, run.Next-run.Base, run.Bytes)
-		g.Go(func() error { return p.log.AdvanceStart(run.Next) })
+		g.Go(func() error { return p.AdvanceStart(run.Next) })
 	}
 	err = g.Wait()
 	return moved && err == nil, err

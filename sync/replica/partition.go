@@ -139,7 +139,12 @@ func (p *Partition) retain(now time.Time) (records, bytes int64, err error) {
 	if !c.Delete {
 		return 0, 0, nil
 	}
-	return p.log.Retain(now.UnixMilli(), c.RetentionMs, c.RetentionBytes)
+	start := p.log.Start()
+	to, bytes := p.log.Expiring(now.UnixMilli(), c.RetentionMs, c.RetentionBytes)
+	if to <= start {
+		return 0, 0, nil
+	}
+	return to - start, bytes, p.AdvanceStart(to)
 }
 
 // Partitions returns how many partitions the topic has now.
