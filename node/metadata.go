@@ -62,7 +62,9 @@ func (n *Node) openPartitions(c *config.Config) error {
 	}
 	n.replicas = replica.New(replica.Options{
 		Store: n.store, Defaults: defaults, Codec: codec, Now: time.Now, Logger: n.log.With("part", "replica"), Metrics: replica.NewMetrics(n.reg),
+		Uptime: n.uptime, Synchronised: n.synchronised,
 	})
+	n.reg.MustRegister(n.replicas.Collector())
 	n.topics = &topics{quorum: n.quorum, replicas: n.replicas}
 	n.topics.setDefaults(defaults)
 	stop := n.quorum.Watch(func(_, s *meta.State) { n.reconcile(s) })

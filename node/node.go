@@ -94,6 +94,7 @@ type Node struct {
 	reconcileMu sync.Mutex                    // one Reconcile at a time
 	reconciled  int64                         // guarded by reconcileMu: version of the newest state told to Reconcile
 	outOfStep   atomic.Bool                   // the last Reconcile failed
+	segment     int64                         // up to which a segment grows, bytes
 }
 
 // listener is an address the node listens on.
@@ -138,9 +139,10 @@ func (n *Node) close(ctx context.Context) error {
 }
 
 func (n *Node) openLog(c *config.Config) error {
+	n.segment = n.fittingSegment(c)
 	opt := store.Options{
-		Dir:            filepath.Join(c.Node.DataDir, "log"),
-		SegmentBytes:   int64(c.Log.SegmentBytes),
+		Dir:            logDir(c),
+		SegmentBytes:   n.segment,
 		SegmentAge:     c.Log.SegmentAge.Std(),
 		JournalBytes:   int64(c.Log.JournalBytes),
 		DirectBytes:    int64(c.Commit.DirectBytes),
@@ -277,7 +279,7 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
-	working.Go(func() { n.replicas.Maintain(work, retentionInterval, int64(n.cfg.Load().Log.MaxBytes)) })
+	working.Go(func() { n.replicas.Maintain(work, retentionInterval, n.limits(n.cfg.Load())) })
 	working.Go(func() { n.keepOffsets(work) })
 	working.Go(func() { n.paceCollections(work) })
 	working.Go(func() { n.keepReconciled(work) })

@@ -67,6 +67,10 @@ func (n *Node) Status() admin.Status {
 		}
 	}
 	s.Topics = n.topicStatus(forwarded)
+	for i := range s.Topics {
+		s.Log.Lost += s.Topics[i].Ledger.Lost
+	}
+	s.Log.RetentionHeld = n.replicas.Held()
 	return s
 }
 
@@ -80,12 +84,16 @@ func (n *Node) topicStatus(forwarded map[partitionKey]upstream.PartitionStatus) 
 	for _, p := range n.replicas.All() {
 		i, found := slices.BinarySearchFunc(topics, p.Topic(), func(t admin.Topic, name string) int { return cmp.Compare(t.Name, name) })
 		if !found {
-			topics = slices.Insert(topics, i, admin.Topic{Name: p.Topic(), ID: p.TopicID().String(), Internal: meta.InternalTopic(p.Topic())})
+			topics = slices.Insert(topics, i, admin.Topic{Name: p.Topic(), ID: p.TopicID().String(), Internal: meta.InternalTopic(p.Topic()), Priority: p.Config().Priority})
 		}
 		out := admin.Partition{Index: p.Index(), Start: p.StartOffset(), End: p.HighWatermark(), Bytes: p.Size()}
 		if u, ok := forwarded[partitionKey{p.Topic(), p.Index()}]; ok {
 			out.Upstream = &admin.PartitionUpstream{State: u.State, Position: u.Position, Lag: u.Lag, Lost: u.Lost, Refused: u.Refused, Error: u.Error}
 		}
+		l := p.Ledger()
+		topics[i].Ledger.Add(admin.Ledger{
+			Accepted: l.Accepted, Stored: l.Stored, Forwarded: l.Forwarded, Expired: l.Expired, Lost: l.Lost, Superseded: l.Superseded, Damaged: l.Damaged,
+		})
 		topics[i].Partitions = append(topics[i].Partitions, out)
 	}
 	return topics

@@ -18,6 +18,7 @@ func (n *Node) buildUpstream(c *config.Config) error {
 	if err != nil {
 		return fmt.Errorf("upstream: %w", err)
 	}
+	n.replicas.SetForwarded(n.forwarded)
 	return nil
 }
 

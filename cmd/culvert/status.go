@@ -21,13 +21,19 @@ const defaultHTTP = "127.0.0.1:8080"
 func newStatusCmd() *cobra.Command {
 	var address string
 	var timeout time.Duration
-	var internal bool
+	var internal, ledger bool
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show how a node is: listeners, store, topics, forwarding",
 		Long: `Show how a node is, as it tells over HTTP at /status. The exit code is 1 when the node does not serve, and 3 when it
-does not answer.`,
+does not answer.
+
+With --ledger, what became of the records of every topic since it was created: ACCEPTED is STORED, EXPIRED, LOST,
+SUPERSEDED and DAMAGED together. LOST are those that had to go, or were deleted, before they were forwarded to the centre;
+EXPIRED those that went after, or of topics that are not forwarded; SUPERSEDED went by compaction. FORWARDED are in one
+of the others, too.`,
 		Example: `  culvert status
+  culvert status --ledger
   culvert status --http cabinet-7.example:8080 --output json | jq .log
   watch culvert status`,
 		Args: usageArgs(cobra.NoArgs),
@@ -40,6 +46,7 @@ does not answer.`,
 	f.StringVar(&address, "http", server, "HTTP address of the node (variable "+config.VariableHTTP+")")
 	f.DurationVar(&timeout, "timeout", 10*time.Second, "longest wait for the node")
 	f.BoolVar(&internal, "internal", false, "show the node's own topics, too")
+	f.BoolVar(&ledger, "ledger", false, "show what became of the records of every topic")
 	out := addOutput(cmd, "table", "json")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
@@ -48,9 +55,12 @@ does not answer.`,
 		if err != nil {
 			return unreachable(cmd.Context(), address, timeout, err)
 		}
-		if out.kind == "json" {
+		switch {
+		case out.kind == "json":
 			err = printJSON(cmd.OutOrStdout(), s)
-		} else {
+		case ledger:
+			err = printLedger(cmd.OutOrStdout(), s, internal)
+		default:
 			err = printStatus(cmd.OutOrStdout(), s, internal)
 		}
 		if err == nil && !s.Ready {
@@ -147,6 +157,12 @@ func printStore(w io.Writer, l *admin.LogStatus, dir string) error {
 		t.add("device", fmt.Sprintf("%s by everything on %s", humanBytes(l.Device.DeviceBytes), l.Device.Name))
 	}
 	t.add("commit", fmt.Sprintf("p50 %s, p99 %s", humanSeconds(l.CommitP50), humanSeconds(l.CommitP99)))
+	if l.Lost > 0 {
+		t.add("LOST", fmt.Sprintf("%d records gone before they were forwarded; `culvert status --ledger` tells of which topics", l.Lost))
+	}
+	if l.RetentionHeld != "" {
+		t.add("EXPIRY WAITS", l.RetentionHeld)
+	}
 	if l.Refusing != "" {
 		t.add("REFUSING", l.Refusing)
 	}

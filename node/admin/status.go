@@ -47,6 +47,9 @@ type LogStatus struct {
 	CommitP99     float64  `json:"commit_p99_seconds"`
 	Refusing      string   `json:"refusing,omitempty"` // why nothing is taken, like a full disk
 	Damaged       []string `json:"damaged,omitempty"`  // files that were set aside
+
+	Lost          int64  `json:"lost_records"`             // of all topics that there are, ever: gone before they were forwarded
+	RetentionHeld string `json:"retention_held,omitempty"` // why nothing expires by time at present, like a clock that nobody set
 }
 
 // Topic is one topic with its partitions on this node.
@@ -54,7 +57,32 @@ type Topic struct {
 	Name       string      `json:"name"`
 	ID         string      `json:"id"`
 	Internal   bool        `json:"internal,omitempty"`
+	Priority   int32       `json:"priority"` // culvert.priority: 0 gives way first when space is short, 9 last
+	Ledger     Ledger      `json:"ledger"`
 	Partitions []Partition `json:"partitions"`
+}
+
+// Ledger counts a topic's records since it was created, across restarts. It adds up: Accepted is Stored, Expired, Lost,
+// Superseded and Damaged together.
+type Ledger struct {
+	Accepted   int64 `json:"accepted_records"`   // given an offset and made durable
+	Stored     int64 `json:"stored_records"`     // still there
+	Forwarded  int64 `json:"forwarded_records"`  // of all accepted: sent on to the centre, and the answer was there; 0 for topics that are not forwarded
+	Expired    int64 `json:"expired_records"`    // removed by retention or a client when they had been forwarded or were not to be
+	Lost       int64 `json:"lost_records"`       // removed by retention or a client before they were forwarded
+	Superseded int64 `json:"superseded_records"` // removed by compaction
+	Damaged    int64 `json:"damaged_records"`    // cannot be read any more
+}
+
+// Add adds what another ledger counts.
+func (l *Ledger) Add(o Ledger) {
+	l.Accepted += o.Accepted
+	l.Stored += o.Stored
+	l.Forwarded += o.Forwarded
+	l.Expired += o.Expired
+	l.Lost += o.Lost
+	l.Superseded += o.Superseded
+	l.Damaged += o.Damaged
 }
 
 // Partition is one partition.

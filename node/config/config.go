@@ -47,7 +47,7 @@ type Node struct {
 
 // The log: one store for all topics, and what a topic gets that says nothing else.
 type Log struct {
-	// Size of a segment file. Space is given back in whole segments.
+	// Size of a segment file. Space is given back in whole segments; they are smaller where there would be less than 16.
 	SegmentBytes Size `toml:"segment_bytes" min:"1MiB" max:"1GiB"`
 
 	// A segment is sealed at this age even when it is not full, so that retention has something to drop.
@@ -59,17 +59,24 @@ type Log struct {
 	// Memory for records that wait for their commit; beyond it publishers and producers are held back.
 	MaxPendingBytes Size `toml:"max_pending_bytes" min:"2MiB" max:"1GiB"`
 
-	// Most the segments may take on disk; the oldest goes when it is exceeded. 0: as much as the disk has.
+	// Most the segments and the journal may take on disk. When it is reached records go: of the topics with the lowest
+	// culvert.priority first, and of those the oldest. 0: as much as the disk has.
 	MaxBytes Size `toml:"max_bytes" min:"4MiB" max:"1024TiB" also:"0"`
 
-	// Free space that is left to the rest of the machine. Below it producing is refused, and resumes by itself.
+	// Free space that is left to the rest of the machine. When it is reached records go as for max_bytes. Where nothing is
+	// left that may go, producing is refused, and resumes by itself.
 	MinFreeBytes Size `toml:"min_free_bytes" min:"0" max:"1024TiB"`
 
-	// How long records are kept, for topics without a retention.ms of their own.
+	// How long records are kept, for topics without a retention.ms of their own. Nothing expires by time while the system
+	// says that nobody has set the clock, or when it has leapt forward by more than a day in the last ten minutes.
 	Retention Duration `toml:"retention" min:"1m" also:"unlimited" reload:"yes"`
 
 	// How many bytes a partition keeps, for topics without a retention.bytes of their own.
 	RetentionBytes Size `toml:"retention_bytes" min:"1MiB" also:"unlimited" reload:"yes"`
+
+	// Have records expire by time also when the system does not say that its clock is synchronised: where it is right
+	// nevertheless, by a battery or by the host of a virtual machine.
+	TrustClock bool `toml:"trust_clock" reload:"yes"`
 
 	// Partitions of a topic that is created without a number.
 	NumPartitions int32 `toml:"num_partitions" min:"1" max:"1000" reload:"yes"`

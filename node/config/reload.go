@@ -12,6 +12,7 @@ type Reloadable struct {
 	LogLevel         string       // node.log_level
 	Retention        Duration     // log.retention
 	RetentionBytes   Size         // log.retention_bytes
+	TrustClock       bool         // log.trust_clock
 	NumPartitions    int32        // log.num_partitions
 	AutoCreateTopics bool         // log.auto_create_topics
 	MQTTDefaults     MQTTDefaults // mqtt.defaults
@@ -26,6 +27,7 @@ func (c *Config) Reloadable() Reloadable {
 		LogLevel:         c.Node.LogLevel,
 		Retention:        c.Log.Retention,
 		RetentionBytes:   c.Log.RetentionBytes,
+		TrustClock:       c.Log.TrustClock,
 		NumPartitions:    c.Log.NumPartitions,
 		AutoCreateTopics: c.Log.AutoCreateTopics,
 		MQTTDefaults:     c.MQTT.Defaults,
@@ -42,6 +44,7 @@ func (c *Config) WithReloadable(next *Config) *Config {
 	merged.Node.LogLevel = r.LogLevel
 	merged.Log.Retention = r.Retention
 	merged.Log.RetentionBytes = r.RetentionBytes
+	merged.Log.TrustClock = r.TrustClock
 	merged.Log.NumPartitions = r.NumPartitions
 	merged.Log.AutoCreateTopics = r.AutoCreateTopics
 	merged.MQTT.Defaults = r.MQTTDefaults

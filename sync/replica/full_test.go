@@ -11,7 +11,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 
-	"github.com/culvert-mq/culvert/log/record"
 	"github.com/culvert-mq/culvert/log/store"
 	"github.com/culvert-mq/culvert/sync/meta"
 )
@@ -37,14 +36,7 @@ func (r *rig) openFull(f *fullDisk) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	d, err := meta.NewDefaults(1, nil)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	r.m = New(Options{
-		Store: r.st, Defaults: d, Codec: record.LZ4, Now: func() time.Time { return r.now }, Logger: slog.New(slog.DiscardHandler),
-		Metrics: NewMetrics(prometheus.NewRegistry()),
-	})
+	r.manage()
 }
 
 func waitFor(t *testing.T, what string, ok func() bool) {
@@ -128,7 +120,7 @@ func TestRetentionEmptiesAFullDisk(t *testing.T) {
 	}
 	before := r.st.Stats()
 	r.now = r.now.Add(time.Hour)
-	if err := r.m.Clean(0); err != nil && !errors.Is(err, store.ErrFull) {
+	if err := r.m.Clean(Limits{}); err != nil && !errors.Is(err, store.ErrFull) {
 		t.Fatal(err)
 	}
 	if st := r.st.Stats(); short.StartOffset() == 0 || st.Segments >= before.Segments {

@@ -1,131 +1,138 @@
 package replica
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/culvert-mq/culvert/log/store"
 )
 
-// Metrics count what retention took.
-type Metrics struct {
-	Expired      *prometheus.CounterVec // records, by topic and reason
-	ExpiredBytes *prometheus.CounterVec
-}
+// spaceInterval is how often the limits of the device are looked at.
+const spaceInterval = time.Second
 
-// Reasons for which records go.
-const (
-	reasonRetention = "retention"
-	reasonDisk      = "disk"
-	reasonClient    = "client"
-)
-
-// NewMetrics registers the metrics.
-func NewMetrics(reg prometheus.Registerer) *Metrics {
-	m := &Metrics{
-		Expired: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "culvert_log_expired_records_total",
-			Help: "Offsets that retention removed, by topic and reason (retention: the topic's own; disk: the store's size limit; client: DeleteRecords)."}, []string{"topic", "reason"}),
-		ExpiredBytes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "culvert_log_expired_bytes_total",
-			Help: "Bytes of record batches that retention removed, by topic and reason."}, []string{"topic", "reason"}),
-	}
-	reg.MustRegister(m.Expired, m.ExpiredBytes)
-	return m
-}
-
-// Maintain applies retention and gives space back, every interval and whenever a segment was sealed, until ctx ends. The
-// store stays below maxBytes on disk where retention can see to that (0: no limit).
-func (m *Manager) Maintain(ctx context.Context, interval time.Duration, maxBytes int64) {
-	t := time.NewTicker(interval)
-	defer t.Stop()
+// Maintain applies retention and gives space back, every interval and whenever a segment was sealed, and keeps the log
+// within its limits all the time, until ctx ends.
+func (m *Manager) Maintain(ctx context.Context, interval time.Duration, l Limits) {
+	pass, space := time.NewTicker(interval), time.NewTicker(spaceInterval)
+	defer pass.Stop()
+	defer space.Stop()
 	for {
+		var err error
 		select {
 		case <-ctx.Done():
 			return
-		case <-t.C:
+		case <-pass.C:
+			err = m.Clean(l)
 		case <-m.st.Sealed():
+			err = m.Clean(l)
+		case <-space.C:
+			err = m.lookForRoom(l)
 		}
-		if err := m.Clean(maxBytes); err != nil {
+		if err != nil {
 			m.log.Error("retention failed", "err", err)
 		}
 	}
 }
 
-// Clean applies retention once: each topic's own, then the store's limit, oldest segment first. Topics that are only
-// compacted keep everything.
-func (m *Manager) Clean(maxBytes int64) error {
-	var errs []error
-	now := m.now()
-	gone := make(expired)
-	defer m.report(gone)
+// Clean applies retention once, each topic's own, gives back the space of what has gone, and keeps the log within its
+// limits. Topics that are only compacted keep everything. Clean and KeepRoom must not be called at once.
+func (m *Manager) Clean(l Limits) error {
+	t := make(tally)
+	err := m.expire(t)
+	m.report(t)
+	_, reclaimed := m.st.Reclaim()
+	if errors.Is(reclaimed, store.ErrFull) { // a full disk is what room is made for
+		m.log.Debug("space cannot be given back yet", "err", reclaimed)
+		reclaimed = nil
+	}
+	return errors.Join(err, reclaimed, m.KeepRoom(l))
+}
+
+// expire applies the topics' own retention.
+func (m *Manager) expire(t tally) error {
+	byTime := m.believeClock()
+	now := m.now().UnixMilli()
+	starts := make(map[*Partition]int64)
 	for _, p := range m.All() {
-		records, bytes, err := p.retain(now)
-		errs = append(errs, err)
-		gone.add(p.topic, reasonRetention, records, bytes)
-	}
-	_, err := m.st.Reclaim()
-	for maxBytes > 0 && (err == nil || errors.Is(err, store.ErrFull)) { // a full disk is what this is for
-		st := m.st.Stats()
-		if st.SegmentBytes+st.JournalBytes <= maxBytes {
-			break
+		if to := p.due(now, byTime); to > p.StartOffset() {
+			starts[p] = to
 		}
-		moved, e := m.dropOldest(gone)
-		errs = append(errs, e)
-		if !moved {
-			break
-		}
-		_, err = m.st.Reclaim()
 	}
-	return errors.Join(append(errs, err)...)
+	return m.advanceAll(starts, reasonRetention, t)
+}
+
+// believeClock tells whether records may expire by the clock now, and why not when that changes.
+func (m *Manager) believeClock() bool {
+	newest := int64(-1)
+	if !m.guard.begun {
+		for _, p := range m.All() {
+			newest = max(newest, p.records.MaxTime())
+		}
+	}
+	held := m.guard.look(m.now(), m.uptime(), m.synchronised(), newest)
+	if was := *m.held.Swap(&held); was != held {
+		if held != "" {
+			m.log.Warn("nothing expires by time", "reason", held)
+		} else {
+			m.log.Info("records expire by time again")
+		}
+	}
+	return held == ""
+}
+
+// Held returns why nothing expires by time, "" if it does.
+func (m *Manager) Held() string { return *m.held.Load() }
+
+// due returns the offset to which the topic's own retention moves the start: past the runs in sealed segments whose newest
+// record is too old at now (ms), unless it must not go by time, and past the oldest while more would remain than the topic
+// is to keep.
+func (p *Partition) due(now int64, byTime bool) int64 {
+	c := p.Config()
+	if !c.Delete {
+		return p.StartOffset()
+	}
+	age := c.RetentionMs
+	if !byTime {
+		age = -1
+	}
+	to, _ := p.log.Expiring(now, age, c.RetentionBytes)
+	return to
 }
 
 // startsAtOnce is how many start offsets are moved at a time: they become durable together.
 const startsAtOnce = 64
 
-// dropOldest moves the start of every partition that may lose records past the oldest segment that has any of them.
-func (m *Manager) dropOldest(gone expired) (moved bool, err error) {
-	may := make(map[uint32]*Partition)
-	for _, p := range m.All() {
-		if p.Config().Delete {
-			may[p.log.ID()] = p
-		}
-	}
+// advanceAll moves the starts of partitions and counts what leaves.
+func (m *Manager) advanceAll(starts map[*Partition]int64, reason string, t tally) error {
 	var g errgroup.Group
 	g.SetLimit(startsAtOnce)
-	for id, run := range m.st.Oldest(func(id uint32) bool { return may[id] != nil }) {
-		p := may[id]
-		if p.log.Start() >= run.Next {
-			continue
+	parts := slices.SortedFunc(maps.Keys(starts), func(a, b *Partition) int {
+		return cmp.Or(cmp.Compare(a.topic, b.topic), cmp.Compare(a.index, b.index))
+	})
+	gone, bytes, errs := make([]store.Gone, len(parts)), make([]int64, len(parts)), make([]error, len(parts))
+	for i, p := range parts {
+		g.Go(func() error {
+			from := p.StartOffset()
+			gone[i], errs[i] = p.advance(starts[p])
+			for _, r := range p.records.SealedRuns() {
+				if r.Base >= from && r.Next <= starts[p] {
+					bytes[i] += r.Bytes
+				}
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // each has its own error
+	for i, p := range parts {
+		if errs[i] == nil {
+			t.add(p.topic, reason, gone[i], bytes[i])
 		}
-		moved = true
-		gone.add(p.topic, reasonDisk, run.Next-run.Base, run.Bytes)
-		g.Go(func() error { return p.AdvanceStart(run.Next) })
 	}
-	err = g.Wait()
-	return moved && err == nil, err
-}
-
-// expired is what one pass of retention took.
-type expired map[expiry]amount
-
-type expiry struct{ topic, reason string }
-
-type amount struct{ records, bytes int64 }
-
-func (e expired) add(topic, reason string, records, bytes int64) {
-	if records > 0 {
-		a := e[expiry{topic, reason}]
-		e[expiry{topic, reason}] = amount{a.records + records, a.bytes + bytes}
-	}
-}
-
-func (m *Manager) report(gone expired) {
-	for e, a := range gone {
-		m.metrics.Expired.WithLabelValues(e.topic, e.reason).Add(float64(a.records))
-		m.metrics.ExpiredBytes.WithLabelValues(e.topic, e.reason).Add(float64(a.bytes))
-		m.log.Info("records expired", "topic", e.topic, "records", a.records, "bytes", a.bytes, "reason", e.reason)
-	}
+	return errors.Join(errs...)
 }

@@ -31,6 +31,10 @@ type Options struct {
 	Now      func() time.Time
 	Logger   *slog.Logger
 	Metrics  *Metrics
+
+	// What retention by time goes by beside Now. Nil stands for a process in which the clock is always right.
+	Uptime       func() time.Duration // since the machine started; it only grows
+	Synchronised func() bool          // something keeps the machine's clock right
 }
 
 // Manager makes the partitions of this node and finds them. Reconcile and Close must not be called at once; all else may
@@ -48,6 +52,17 @@ type Manager struct {
 	asked   bool                          // Reconcile's: it has been called
 	leaving []uint32                      // Reconcile's: deleted, but still in the log
 	table   atomic.Pointer[table]
+
+	uptime       func() time.Duration
+	synchronised func() bool
+	forwarded    atomic.Pointer[Forwarded]
+	held         atomic.Pointer[string] // why nothing expires by time, "" if it does
+
+	// Of the goroutine that calls Maintain, or Clean and KeepRoom.
+	guard       clockGuard
+	cramped     bool          // nothing was left that may give way
+	crampedHard bool          // alarms included
+	crampedTold time.Duration // when that was told, since the boot
 
 	any  watchers // of every partition's offsets, and of the list
 	list watchers // of the list of partitions alone
@@ -70,6 +85,14 @@ func New(o Options) *Manager {
 	m := &Manager{st: o.Store, node: o.Defaults.Node(), now: o.Now, log: o.Logger, metrics: o.Metrics, found: make(map[key]*store.PartitionState)}
 	m.defaults.Store(&o.Defaults)
 	m.settings.Codec = o.Codec
+	if m.uptime, m.synchronised = o.Uptime, o.Synchronised; m.uptime == nil {
+		begin := time.Now()
+		m.uptime = func() time.Duration { return time.Since(begin) }
+	}
+	if m.synchronised == nil {
+		m.synchronised = func() bool { return true }
+	}
+	m.held.Store(new(string))
 	for _, s := range o.Store.States() {
 		m.found[key{s.TopicID, s.Index}] = s
 	}
@@ -175,7 +198,7 @@ func (m *Manager) Reconcile(s *meta.State) error {
 }
 
 func (m *Manager) newPartition(t *meta.Topic, k key, st *store.PartitionState) *Partition {
-	p := &Partition{topic: t.Name, id: t.ID, index: k.index, m: m}
+	p := &Partition{topic: t.Name, id: t.ID, index: k.index, m: m, records: m.st.Log(st.ID)}
 	p.epoch.Store(-1)
 	p.log = partition.New(m.st, &m.settings, st, p.advanced)
 	return p

@@ -27,10 +27,12 @@ type rig struct {
 	m     *Manager
 	state *meta.State
 	now   time.Time
+	up    time.Duration // since the boot
+	unset bool          // nobody has set the clock
 }
 
 func newRig(t *testing.T) *rig {
-	r := &rig{t: t, dir: t.TempDir(), state: meta.Empty(), now: time.UnixMilli(1_000_000)}
+	r := &rig{t: t, dir: t.TempDir(), state: meta.Empty(), now: noon}
 	r.open()
 	t.Cleanup(func() { r.close() })
 	r.apply(&meta.SetClusterID{ID: "AAAAAAAAAAAAAAAAAAAAAA"}, &meta.RegisterBroker{ID: 1, Incarnation: "x"})
@@ -46,6 +48,12 @@ func (r *rig) open() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	r.manage()
+}
+
+// manage makes a manager of the rig's store.
+func (r *rig) manage() {
+	r.t.Helper()
 	d, err := meta.NewDefaults(1, nil)
 	if err != nil {
 		r.t.Fatal(err)
@@ -53,7 +61,16 @@ func (r *rig) open() {
 	r.m = New(Options{
 		Store: r.st, Defaults: d, Codec: record.LZ4, Now: func() time.Time { return r.now }, Logger: slog.New(slog.DiscardHandler),
 		Metrics: NewMetrics(prometheus.NewRegistry()),
+		Uptime:  func() time.Duration { return r.up }, Synchronised: func() bool { return !r.unset },
 	})
+}
+
+// reopen closes the store and opens it again, with the partitions that the metadata say.
+func (r *rig) reopen() {
+	r.t.Helper()
+	r.close()
+	r.open()
+	r.apply()
 }
 
 func (r *rig) close() {
@@ -212,7 +229,7 @@ func TestRetentionByTopicAndByTheStoresLimit(t *testing.T) {
 		r.fill(compacted, 1, 1000)
 	}
 	r.now = r.now.Add(time.Hour)
-	if err := r.m.Clean(0); err != nil {
+	if err := r.m.Clean(Limits{}); err != nil {
 		t.Fatal(err)
 	}
 	if short.StartOffset() == 0 || long.StartOffset() != 0 || compacted.StartOffset() != 0 {
@@ -223,7 +240,7 @@ func TestRetentionByTopicAndByTheStoresLimit(t *testing.T) {
 	}
 	st := r.st.Stats()
 	limit := (st.SegmentBytes + st.JournalBytes) * 9 / 10
-	if err := r.m.Clean(limit); err != nil {
+	if err := r.m.Clean(Limits{MaxBytes: limit}); err != nil {
 		t.Fatal(err)
 	}
 	st = r.st.Stats()

@@ -2,8 +2,8 @@ package replica
 
 import (
 	"math"
+	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/culvert-mq/culvert/log/partition"
 	"github.com/culvert-mq/culvert/log/record"
@@ -25,10 +25,12 @@ type Partition struct {
 	id       meta.TopicID
 	index    int32
 	log      *partition.Partition
+	records  *store.Log
 	epoch    atomic.Int32
 	config   atomic.Pointer[meta.TopicConfig]
 	siblings atomic.Int32 // partitions of the topic
 	m        *Manager
+	moving   sync.Mutex // held while the start moves, so that nothing is counted twice
 
 	watchers watchers
 }
@@ -131,20 +133,6 @@ func (p *Partition) Watch(ch chan<- struct{}) (stop func()) { return p.watchers.
 func (p *Partition) advanced() {
 	p.watchers.wake()
 	p.m.any.wake()
-}
-
-// retain applies the topic's retention.
-func (p *Partition) retain(now time.Time) (records, bytes int64, err error) {
-	c := p.Config()
-	if !c.Delete {
-		return 0, 0, nil
-	}
-	start := p.log.Start()
-	to, bytes := p.log.Expiring(now.UnixMilli(), c.RetentionMs, c.RetentionBytes)
-	if to <= start {
-		return 0, 0, nil
-	}
-	return to - start, bytes, p.AdvanceStart(to)
 }
 
 // Partitions returns how many partitions the topic has now.

@@ -1,0 +1,71 @@
+package replica
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/culvert-mq/culvert/log/store"
+)
+
+// Metrics count what retention and clients took.
+type Metrics struct {
+	Expired      *prometheus.CounterVec // records, by topic and reason
+	Lost         *prometheus.CounterVec
+	RemovedBytes *prometheus.CounterVec
+}
+
+// Reasons for which records go.
+const (
+	reasonRetention = "retention"
+	reasonDisk      = "disk"
+	reasonClient    = "client"
+)
+
+// NewMetrics registers the metrics.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	const reasons = ", by topic and reason (retention: the topic's own; disk: the limits of the log and the device; client: a client asked for it)."
+	m := &Metrics{
+		Expired: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "culvert_log_expired_records_total",
+			Help: "Records that were removed, without those that were lost" + reasons}, []string{"topic", "reason"}),
+		Lost: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "culvert_log_lost_records_total",
+			Help: "Records that were removed before they were forwarded upstream" + reasons}, []string{"topic", "reason"}),
+		RemovedBytes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "culvert_log_expired_bytes_total",
+			Help: "Bytes of record batches that retention removed" + reasons}, []string{"topic", "reason"}),
+	}
+	reg.MustRegister(m.Expired, m.Lost, m.RemovedBytes)
+	return m
+}
+
+// tally is what went in one pass.
+type tally map[departure]amount
+
+type departure struct{ topic, reason string }
+
+type amount struct {
+	store.Gone
+	bytes int64
+}
+
+func (t tally) add(topic, reason string, gone store.Gone, bytes int64) {
+	if gone.Expired+gone.Lost == 0 {
+		return
+	}
+	a := t[departure{topic, reason}]
+	a.Expired += gone.Expired
+	a.Lost += gone.Lost
+	a.bytes += bytes
+	t[departure{topic, reason}] = a
+}
+
+// report counts and logs what went: one line a topic and reason.
+func (m *Manager) report(t tally) {
+	for d, a := range t {
+		m.metrics.Expired.WithLabelValues(d.topic, d.reason).Add(float64(a.Expired))
+		m.metrics.Lost.WithLabelValues(d.topic, d.reason).Add(float64(a.Lost))
+		m.metrics.RemovedBytes.WithLabelValues(d.topic, d.reason).Add(float64(a.bytes))
+		if a.Lost > 0 {
+			m.log.Warn("records lost: they had to go before they were forwarded", "topic", d.topic, "lost", a.Lost, "expired", a.Expired, "bytes", a.bytes, "reason", d.reason)
+			continue
+		}
+		m.log.Info("records expired", "topic", d.topic, "records", a.Expired, "bytes", a.bytes, "reason", d.reason)
+	}
+}
