@@ -15,10 +15,14 @@ GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)-$(shell $(GO) env GOVERSI
 
 NATS     := $(TOOLS)/nats-server-$(NATS_VERSION)
 
+# What the emulated machine boots: the kernel of the day when it was fetched.
+KERNEL   := $(TOOLS)/kernel
+
 # One line for every build there is: no path, no clock and no repository state goes into the binary.
 BUILD = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
 KILLS    ?= 1000
+CUTS     ?= 10000
 FUZZTIME ?= 30s
 ARGS     ?=
 
@@ -84,8 +88,19 @@ cross: ## Build and compare every target's binary, run those of 64- and 32-bit A
 	$(GO) test -tags cross -count=1 -timeout 60m -v ./cross -args -version $(VERSION) $(ARGS)
 
 .PHONY: soak
-soak: ## Kill the node under load KILLS times, fill its disk, damage its files
-	$(GO) test -tags soak -count=1 -timeout 6h -v ./node/soak -args -kills $(KILLS) $(ARGS)
+soak: CUTS = 1000
+soak: ## Kill the node under load KILLS times, cut an emulated machine's power CUTS times, fill its disk, damage its files
+	$(GO) test -tags soak -count=1 -timeout 6h -v ./node/soak -args -kills $(KILLS) -cuts $(CUTS) -kernel $(KERNEL) $(ARGS)
+
+.PHONY: kernel
+kernel: $(KERNEL) ## Fetch the kernel of soak's emulated machine (needs Debian; QEMU comes with qemu-system-x86)
+
+$(KERNEL):
+	bash .ci/kernel $@
+
+.PHONY: powercut
+powercut: ## Cut the power of the store CUTS times, at every kind of call it makes (needs /dev/fuse, as root)
+	$(GO) test -tags powercut -count=1 -timeout 6h -v ./log/powercut -args -cuts $(CUTS) $(ARGS)
 
 .PHONY: fuzz
 fuzz: ## Fuzz every target for FUZZTIME each
