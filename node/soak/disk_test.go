@@ -102,6 +102,9 @@ func fill(t *testing.T, dir string, keep int64) (path string) {
 	return f.Name()
 }
 
+// keepsAll are the settings of topics that give nothing up when space is short: compacted, but never yet.
+var keepsAll = map[string]string{"cleanup.policy": "compact", "min.compaction.lag.ms": "9223372036854775807"}
+
 func TestFullDiskHoldsBackAndRecovers(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -121,8 +124,8 @@ func TestFullDiskHoldsBackAndRecovers(t *testing.T) {
 			conf := config("absorb_interval = \"100ms\"\n")
 			conf["log"] += fmt.Sprintf("min_free_bytes = %q\n", c.minFree)
 			serve(t, n, conf)
-			createTopics(t, n.Kafka, partitions, topics...)
-			createTopics(t, n.Kafka, 1, topicProbe)
+			configureTopics(t, n.Kafka, partitions, keepsAll, topics...)
+			configureTopics(t, n.Kafka, 1, keepsAll, topicProbe)
 			l := newLoad(2000)
 			l.start(t.Context(), n)
 			pause(t, 500*time.Millisecond)
@@ -160,7 +163,7 @@ func untilRefused(t *testing.T, n *rig.Node, l *load) {
 	defer cl.Close()
 	for end := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		err := cl.ProduceSync(ctx, &kgo.Record{Topic: topicProbe, Value: make([]byte, 1000)}).FirstErr()
+		err := cl.ProduceSync(ctx, &kgo.Record{Topic: topicProbe, Key: []byte("probe"), Value: make([]byte, 1000)}).FirstErr()
 		cancel()
 		if errors.Is(err, kerr.KafkaStorageError) {
 			return
