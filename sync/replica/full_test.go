@@ -120,7 +120,7 @@ func TestRetentionEmptiesAFullDisk(t *testing.T) {
 	}
 	before := r.st.Stats()
 	r.now = r.now.Add(time.Hour)
-	if err := r.m.Clean(Limits{}); err != nil && !errors.Is(err, store.ErrFull) {
+	if err := r.m.Clean(r.t.Context(), Limits{}); err != nil && !errors.Is(err, store.ErrFull) {
 		t.Fatal(err)
 	}
 	if st := r.st.Stats(); short.StartOffset() == 0 || st.Segments >= before.Segments {

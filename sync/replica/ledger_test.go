@@ -1,13 +1,17 @@
 package replica
 
 import (
+	"bytes"
 	"errors"
+	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/culvert-mq/culvert/log/store"
 	"github.com/culvert-mq/culvert/sync/meta"
 )
 
@@ -121,7 +125,7 @@ func TestNothingExpiresByTimeWhileTheClockIsNotToBeBelieved(t *testing.T) {
 	r.fill(small, 40, 60<<10)
 	clean := func(held string) {
 		t.Helper()
-		if err := r.m.Clean(Limits{}); err != nil {
+		if err := r.m.Clean(r.t.Context(), Limits{}); err != nil {
 			t.Fatal(err)
 		}
 		if why := r.m.Held(); (why == "") != (held == "") || !strings.Contains(why, held) {
@@ -149,5 +153,61 @@ func TestNothingExpiresByTimeWhileTheClockIsNotToBeBelieved(t *testing.T) {
 	clean("")
 	if day.StartOffset() == 0 {
 		t.Fatal("nothing expired by a clock that was right for more than ten minutes")
+	}
+}
+
+func TestRecordsThatCannotBeCountedMayGoNevertheless(t *testing.T) {
+	r := newRig(t)
+	p := r.topic(1, "t")
+	r.fill(p, 60, 60<<10)
+	if n := p.count(1, 30); n != 29 {
+		t.Fatalf("%d records counted, want 29", n)
+	}
+	if err := r.st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.records.Count(1, 30); err == nil {
+		t.Fatal("records of a closed store are counted")
+	}
+	if n := p.count(1, 30); n != 29 {
+		t.Fatalf("%d records, want one an offset", n)
+	}
+	if n := p.count(1, 1000); n != 60 {
+		t.Fatalf("%d records, want no more than there are", n)
+	}
+}
+
+func TestWhatGoesIsToldOnceAMinute(t *testing.T) {
+	r := newRig(t)
+	var said bytes.Buffer
+	r.m.log = slog.New(slog.NewTextHandler(&said, nil))
+	report := func(topic string, gone store.Gone) []string {
+		t.Helper()
+		said.Reset()
+		tl := make(tally)
+		tl.add(topic, reasonDisk, gone, 100*(gone.Expired+gone.Lost))
+		r.m.report(tl)
+		return slices.Collect(strings.Lines(said.String()))
+	}
+	if got := report("a", store.Gone{Lost: 5}); len(got) != 1 || !strings.Contains(got[0], "level=WARN") || !strings.Contains(got[0], "topic=a lost=5 expired=0 bytes=500 reason=disk") {
+		t.Fatalf("said %q", got)
+	}
+	for range 59 {
+		r.up += time.Second
+		if got := report("a", store.Gone{Lost: 1, Expired: 1}); len(got) != 0 {
+			t.Fatalf("said %q", got)
+		}
+	}
+	if got := report("b", store.Gone{Expired: 7}); len(got) != 0 {
+		t.Fatalf("said %q", got)
+	}
+	r.up += time.Second
+	got := report("a", store.Gone{}) // nothing went in this pass
+	slices.Sort(got)
+	if len(got) != 2 || !strings.Contains(got[0], "level=INFO") || !strings.Contains(got[0], "topic=b records=7") || !strings.Contains(got[1], "topic=a lost=59 expired=59") {
+		t.Fatalf("said %q", got)
+	}
+	if n := testutil.ToFloat64(r.m.metrics.Lost.WithLabelValues("a", reasonDisk)); n != 64 {
+		t.Fatalf("%v counted, want 64", n)
 	}
 }

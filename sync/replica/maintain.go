@@ -28,21 +28,22 @@ func (m *Manager) Maintain(ctx context.Context, interval time.Duration, l Limits
 		case <-ctx.Done():
 			return
 		case <-pass.C:
-			err = m.Clean(l)
+			err = m.Clean(ctx, l)
 		case <-m.st.Sealed():
-			err = m.Clean(l)
+			err = m.Clean(ctx, l)
 		case <-space.C:
-			err = m.lookForRoom(l)
+			err = m.lookForRoom(ctx, l)
 		}
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			m.log.Error("retention failed", "err", err)
 		}
 	}
 }
 
 // Clean applies retention once, each topic's own, gives back the space of what has gone, and keeps the log within its
-// limits. Topics that are only compacted keep everything. Clean and KeepRoom must not be called at once.
-func (m *Manager) Clean(l Limits) error {
+// limits. Topics that are only compacted keep everything. Clean and KeepRoom must not be called at once. When ctx ends, what
+// is begun is left for the next pass.
+func (m *Manager) Clean(ctx context.Context, l Limits) error {
 	t := make(tally)
 	err := m.expire(t)
 	m.report(t)
@@ -51,7 +52,7 @@ func (m *Manager) Clean(l Limits) error {
 		m.log.Debug("space cannot be given back yet", "err", reclaimed)
 		reclaimed = nil
 	}
-	return errors.Join(err, reclaimed, m.KeepRoom(l))
+	return errors.Join(err, reclaimed, m.KeepRoom(ctx, l))
 }
 
 // expire applies the topics' own retention.

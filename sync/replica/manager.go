@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -58,6 +59,11 @@ type Manager struct {
 	forwarded    atomic.Pointer[Forwarded]
 	held         atomic.Pointer[string] // why nothing expires by time, "" if it does
 
+	toldMu sync.Mutex
+	untold tally         // guarded by toldMu: what went and was not logged yet
+	told   bool          // guarded by toldMu: something was
+	toldAt time.Duration // guarded by toldMu: when that was, since the boot
+
 	// Of the goroutine that calls Maintain, or Clean and KeepRoom.
 	guard       clockGuard
 	cramped     bool          // nothing was left that may give way
@@ -82,7 +88,7 @@ type table struct {
 
 // New makes a manager of the partitions in a store. Until Reconcile is called it has none.
 func New(o Options) *Manager {
-	m := &Manager{st: o.Store, node: o.Defaults.Node(), now: o.Now, log: o.Logger, metrics: o.Metrics, found: make(map[key]*store.PartitionState)}
+	m := &Manager{st: o.Store, node: o.Defaults.Node(), now: o.Now, log: o.Logger, metrics: o.Metrics, found: make(map[key]*store.PartitionState), untold: make(tally)}
 	m.defaults.Store(&o.Defaults)
 	m.settings.Codec = o.Codec
 	if m.uptime, m.synchronised = o.Uptime, o.Synchronised; m.uptime == nil {

@@ -229,7 +229,7 @@ func TestRetentionByTopicAndByTheStoresLimit(t *testing.T) {
 		r.fill(compacted, 1, 1000)
 	}
 	r.now = r.now.Add(time.Hour)
-	if err := r.m.Clean(Limits{}); err != nil {
+	if err := r.m.Clean(r.t.Context(), Limits{}); err != nil {
 		t.Fatal(err)
 	}
 	if short.StartOffset() == 0 || long.StartOffset() != 0 || compacted.StartOffset() != 0 {
@@ -240,7 +240,7 @@ func TestRetentionByTopicAndByTheStoresLimit(t *testing.T) {
 	}
 	st := r.st.Stats()
 	limit := (st.SegmentBytes + st.JournalBytes) * 9 / 10
-	if err := r.m.Clean(Limits{MaxBytes: limit}); err != nil {
+	if err := r.m.Clean(r.t.Context(), Limits{MaxBytes: limit}); err != nil {
 		t.Fatal(err)
 	}
 	st = r.st.Stats()

@@ -1,6 +1,8 @@
 package replica
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/culvert-mq/culvert/log/store"
@@ -56,16 +58,33 @@ func (t tally) add(topic, reason string, gone store.Gone, bytes int64) {
 	t[departure{topic, reason}] = a
 }
 
-// report counts and logs what went: one line a topic and reason.
+// tellEvery is how often what goes is logged, a line for each topic and reason: a log that is full sheds records with
+// every segment.
+const tellEvery = time.Minute
+
+// report counts what went, and logs it: at once when nothing has been told for a while, else with what follows.
 func (m *Manager) report(t tally) {
 	for d, a := range t {
 		m.metrics.Expired.WithLabelValues(d.topic, d.reason).Add(float64(a.Expired))
 		m.metrics.Lost.WithLabelValues(d.topic, d.reason).Add(float64(a.Lost))
 		m.metrics.RemovedBytes.WithLabelValues(d.topic, d.reason).Add(float64(a.bytes))
+	}
+	m.toldMu.Lock()
+	defer m.toldMu.Unlock()
+	for d, a := range t {
+		m.untold.add(d.topic, d.reason, a.Gone, a.bytes)
+	}
+	now := m.uptime()
+	if len(m.untold) == 0 || m.told && now-m.toldAt < tellEvery {
+		return
+	}
+	m.told, m.toldAt = true, now
+	for d, a := range m.untold {
 		if a.Lost > 0 {
 			m.log.Warn("records lost: they had to go before they were forwarded", "topic", d.topic, "lost", a.Lost, "expired", a.Expired, "bytes", a.bytes, "reason", d.reason)
-			continue
+		} else {
+			m.log.Info("records expired", "topic", d.topic, "records", a.Expired, "bytes", a.bytes, "reason", d.reason)
 		}
-		m.log.Info("records expired", "topic", d.topic, "records", a.Expired, "bytes", a.bytes, "reason", d.reason)
 	}
+	clear(m.untold)
 }

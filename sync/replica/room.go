@@ -2,6 +2,7 @@ package replica
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -47,13 +48,14 @@ func (m *Manager) need(l Limits) (need, error) {
 const copyMargin = 1 << 20
 
 // KeepRoom has topics give way, by priority, until the log is within its limits with some room to spare. What it cannot
-// do for want of records that may go, appends will be refused for. Clean and KeepRoom must not be called at once.
-func (m *Manager) KeepRoom(l Limits) error {
+// do for want of records that may go, appends will be refused for. Clean and KeepRoom must not be called at once. When ctx
+// ends, what is begun is left for the next call.
+func (m *Manager) KeepRoom(ctx context.Context, l Limits) error {
 	t := make(tally)
 	defer func() { m.report(t) }()
 	for range maxRounds {
 		n, err := m.need(l)
-		if err != nil {
+		if err = errors.Join(err, ctx.Err()); err != nil {
 			return err
 		}
 		if n.room <= 0 {
@@ -63,10 +65,10 @@ func (m *Manager) KeepRoom(l Limits) error {
 		wanted := n
 		wanted.room += l.SegmentBytes / 8 // so that the next records do not begin all over
 		wanted.copy = math.MaxInt64
-		freed, err := m.makeRoom(l, wanted, t)
+		freed, err := m.makeRoom(ctx, l, wanted, t)
 		if err == nil && freed == 0 { // no copy has room, perhaps
 			wanted.copy = n.copy
-			freed, err = m.makeRoom(l, wanted, t)
+			freed, err = m.makeRoom(ctx, l, wanted, t)
 		}
 		if err != nil {
 			return err
@@ -83,14 +85,14 @@ func (m *Manager) KeepRoom(l Limits) error {
 const maxRounds = 16
 
 // lookForRoom is KeepRoom unless it is known that nothing may give way.
-func (m *Manager) lookForRoom(l Limits) error {
+func (m *Manager) lookForRoom(ctx context.Context, l Limits) error {
 	if m.cramped {
 		n, err := m.need(l)
 		if err != nil || n.room > 0 && (n.hard > 0) == m.crampedHard {
 			return err // what there is to do comes with a seal or with time
 		}
 	}
-	return m.KeepRoom(l)
+	return m.KeepRoom(ctx, l)
 }
 
 // setCramped notes whether there is nothing left that may give way.
@@ -110,7 +112,7 @@ func (m *Manager) setCramped(cramped bool, n need) {
 const crampedAgain = 10 * time.Minute
 
 // makeRoom carries a plan out and returns how many bytes it freed.
-func (m *Manager) makeRoom(l Limits, n need, t tally) (freed int64, err error) {
+func (m *Manager) makeRoom(ctx context.Context, l Limits, n need, t tally) (freed int64, err error) {
 	parts := make(map[uint32]*Partition)
 	tenants := make(map[uint32]tenant)
 	for _, p := range m.All() {
@@ -138,12 +140,12 @@ func (m *Manager) makeRoom(l Limits, n need, t tally) (freed int64, err error) {
 	if err != nil {
 		return freed, err
 	}
-	more, err := m.rewrite(l, plan.rewrite)
+	more, err := m.rewrite(ctx, l, plan.rewrite)
 	return freed + more, err
 }
 
 // rewrite writes segments anew until there is room, those first that take least space meanwhile.
-func (m *Manager) rewrite(l Limits, numbers []uint64) (freed int64, err error) {
+func (m *Manager) rewrite(ctx context.Context, l Limits, numbers []uint64) (freed int64, err error) {
 	if len(numbers) == 0 {
 		return 0, nil
 	}
@@ -170,7 +172,7 @@ func (m *Manager) rewrite(l Limits, numbers []uint64) (freed int64, err error) {
 		if s.bytes > n.copy {
 			break
 		}
-		got, err := m.st.Rewrite(s.number, func(_ uint32, b record.Batch) (record.Batch, error) { return b, nil }, nil)
+		got, err := m.st.Rewrite(s.number, keepBatch, func(int64) error { return ctx.Err() })
 		freed += got
 		if err != nil && !errors.Is(err, store.ErrFull) && !errors.Is(err, store.ErrNoSegment) {
 			return freed, err
@@ -178,6 +180,8 @@ func (m *Manager) rewrite(l Limits, numbers []uint64) (freed int64, err error) {
 	}
 	return freed, nil
 }
+
+func keepBatch(_ uint32, b record.Batch) (record.Batch, error) { return b, nil }
 
 // shelves returns the sealed segments, oldest first.
 func (m *Manager) shelves() []shelf {

@@ -1,6 +1,8 @@
 package replica
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -45,7 +47,7 @@ func (r *rig) topic(n byte, name string, configs ...string) *Partition {
 
 func (r *rig) keepRoom(l Limits) {
 	r.t.Helper()
-	if err := r.m.KeepRoom(l); err != nil {
+	if err := r.m.KeepRoom(r.t.Context(), l); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -190,7 +192,18 @@ func TestLogThatNothingMayLeaveIsLeftAlone(t *testing.T) {
 	if kept.StartOffset() != 0 || r.used() != before || !r.m.cramped || !r.m.crampedHard {
 		t.Fatalf("start %d, %d bytes of %d, cramped %v", kept.StartOffset(), r.used(), before, r.m.cramped)
 	}
-	if err := r.m.lookForRoom(Limits{MaxBytes: 1 << 40}); err != nil || r.m.cramped {
+	if err := r.m.lookForRoom(r.t.Context(), Limits{MaxBytes: 1 << 40}); err != nil || r.m.cramped {
 		t.Fatalf("there is room again: cramped %v, %v", r.m.cramped, err)
+	}
+}
+
+func TestStoppingDoesNotWaitForRoom(t *testing.T) {
+	r := newRig(t)
+	p := r.topic(1, "telemetry")
+	r.fill(p, 60, 60<<10)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := r.m.KeepRoom(ctx, Limits{MaxBytes: 1 << 20}); !errors.Is(err, context.Canceled) || p.StartOffset() != 0 {
+		t.Fatalf("start %d, %v", p.StartOffset(), err)
 	}
 }

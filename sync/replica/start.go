@@ -54,10 +54,7 @@ func (p *Partition) advance(to int64) (store.Gone, error) {
 	if to > p.log.End() {
 		return store.Gone{}, ErrOffsetOutOfRange
 	}
-	gone, err := p.leaving(start, to)
-	if err != nil {
-		return store.Gone{}, err
-	}
+	gone := p.leaving(start, to)
 	if err := p.log.AdvanceStart(to, gone); err != nil {
 		return store.Gone{}, err
 	}
@@ -65,18 +62,26 @@ func (p *Partition) advance(to int64) (store.Gone, error) {
 }
 
 // leaving counts the records at offsets from one to another, by what becomes of them if they go now.
-func (p *Partition) leaving(from, to int64) (store.Gone, error) {
-	all, err := p.records.Count(from, to)
-	if err != nil {
-		return store.Gone{}, err
-	}
+func (p *Partition) leaving(from, to int64) store.Gone {
+	all := p.count(from, to)
 	position, forwarded := p.Position()
 	switch {
 	case !forwarded || position >= to:
-		return store.Gone{Expired: all}, nil
+		return store.Gone{Expired: all}
 	case position <= from:
-		return store.Gone{Lost: all}, nil
+		return store.Gone{Lost: all}
 	}
-	lost, err := p.records.Count(position, to)
-	return store.Gone{Expired: all - lost, Lost: lost}, err
+	lost := min(p.count(position, to), all)
+	return store.Gone{Expired: all - lost, Lost: lost}
+}
+
+// count returns the number of records at offsets from one to another. What cannot be read must be able to go, too: then
+// every offset counts as a record, as far as there are so many.
+func (p *Partition) count(from, to int64) int64 {
+	n, err := p.records.Count(from, to)
+	if err != nil {
+		n = min(to-from, p.records.Ledger().Stored)
+		p.m.log.Warn("records that go cannot be counted exactly", "topic", p.topic, "partition", p.index, "from", from, "to", to, "counted", n, "err", err)
+	}
+	return n
 }
