@@ -75,6 +75,7 @@ type Node struct {
 	started time.Time
 	reg     *prometheus.Registry
 	meter   *admin.Meter
+	budget  *budget
 
 	cfg   atomic.Pointer[config.Config]
 	ready atomic.Bool
@@ -162,6 +163,7 @@ func (n *Node) openLog(c *config.Config) error {
 	n.onClose(func(context.Context) error { return n.store.Close() })
 	n.meter = admin.NewMeter(opt.Dir)
 	n.meter.Register(n.reg)
+	n.budget = n.newBudget(c, opt.Metrics, opt.Linger)
 	return nil
 }
 
@@ -281,6 +283,7 @@ func (n *Node) Run(ctx context.Context) error {
 	defer stopWork()
 	working.Go(func() { n.replicas.Maintain(work, retentionInterval, n.limits(n.cfg.Load())) })
 	working.Go(func() { n.keepOffsets(work) })
+	working.Go(func() { n.budget.run(work) })
 	working.Go(func() { n.paceCollections(work) })
 	working.Go(func() { n.keepReconciled(work) })
 	working.Go(func() {

@@ -124,6 +124,11 @@ func (n *Node) logStatus(dir string) admin.LogStatus {
 	if l.BatchBytes > 0 {
 		l.Amplification = float64(l.WrittenBytes) / float64(l.BatchBytes)
 	}
+	l.ReceivedBytes = f.Int("culvert_mqtt_received_bytes_total") + f.Int("culvert_kafka_produced_bytes_total")
+	if l.ReceivedBytes > 0 {
+		l.DeviceAmplification = float64(max(0, l.Device.DeviceBytes)) / float64(l.ReceivedBytes)
+	}
+	l.Flash = n.budget.status()
 	l.Commits = f.Int("culvert_log_commits_total")
 	l.CommitP50, l.CommitP99 = f.Quantile("culvert_log_commit_seconds", 0.5), f.Quantile("culvert_log_commit_seconds", 0.99)
 	return l

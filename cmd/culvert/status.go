@@ -154,8 +154,13 @@ func printStore(w io.Writer, l *admin.LogStatus, dir string) error {
 	t.add("stored", fmt.Sprintf("%s in %d commits since the start, %s not in a segment yet", humanBytes(l.BatchBytes), l.Commits, humanBytes(l.PendingBytes)))
 	t.add("written", fmt.Sprintf("%s (%.2f times what was stored)", humanBytes(l.WrittenBytes), l.Amplification))
 	if l.Device.DeviceBytes >= 0 {
-		t.add("device", fmt.Sprintf("%s by everything on %s", humanBytes(l.Device.DeviceBytes), l.Device.Name))
+		device := fmt.Sprintf("%s by everything on %s", humanBytes(l.Device.DeviceBytes), l.Device.Name)
+		if l.ReceivedBytes > 0 {
+			device += fmt.Sprintf(" (%.2f times what was received)", l.DeviceAmplification)
+		}
+		t.add("device", device)
 	}
+	addFlash(&t, l)
 	t.add("commit", fmt.Sprintf("p50 %s, p99 %s", humanSeconds(l.CommitP50), humanSeconds(l.CommitP99)))
 	if l.Lost > 0 {
 		t.add("LOST", fmt.Sprintf("%d records gone before they were forwarded; `culvert status --ledger` tells of which topics", l.Lost))

@@ -50,6 +50,10 @@ type LogStatus struct {
 
 	Lost          int64  `json:"lost_records"`             // of all topics that there are, ever: gone before they were forwarded
 	RetentionHeld string `json:"retention_held,omitempty"` // why nothing expires by time at present, like a clock that nobody set
+
+	ReceivedBytes       int64   `json:"received_bytes"`       // from publishers and producers, as they sent it
+	DeviceAmplification float64 `json:"device_amplification"` // what the device wrote over ReceivedBytes; 0 when either is unknown
+	Flash               *Flash  `json:"flash,omitempty"`
 }
 
 // Topic is one topic with its partitions on this node.

@@ -86,6 +86,15 @@ type Log struct {
 
 	// Largest record batch, compressed, for topics without a max.message.bytes of their own.
 	MaxMessageBytes Size `toml:"max_message_bytes" min:"1KiB" max:"64MiB"`
+
+	// Bytes that the log may write in any 24 hours, to spare a card. Near it commits are held open longer, up to
+	// commit.max_delay, so that fewer of them do the same work; records are never refused for it. `culvert status` tells
+	// how much is used, and the log when it cannot be kept.
+	WriteBudget Size `toml:"write_budget" min:"1MiB" also:"unlimited"`
+
+	// Bytes that may be written to the device in its life, as its maker promises ("30TB"), so that `culvert status` can
+	// tell how long it lasts. 0: unknown.
+	CardEndurance Size `toml:"card_endurance" min:"1GB" also:"0"`
 }
 
 // How records become durable. Every acknowledgement waits for the sync of its commit; these keys say how much one
@@ -93,6 +102,10 @@ type Log struct {
 type Commit struct {
 	// How long a commit waits for company. "auto" is 0 on solid state disks and 50ms on SD cards and eMMC.
 	Linger AutoDuration `toml:"linger" min:"0s" max:"5s" also:"auto"`
+
+	// Longest time that log.write_budget may have a commit wait for company. Publishers feel it as a slower
+	// acknowledgement; bulk data, from direct_bytes on, does not wait.
+	MaxDelay Duration `toml:"max_delay" min:"1ms" max:"30s"`
 
 	// Journalled records are written to the segment when this much has gathered.
 	AbsorbBytes Size `toml:"absorb_bytes" min:"64KiB" max:"64MiB"`
@@ -337,9 +350,11 @@ func Default() *Config {
 			NumPartitions:    1,
 			AutoCreateTopics: true,
 			MaxMessageBytes:  1<<20 + 12,
+			WriteBudget:      Unlimited,
 		},
 		Commit: Commit{
 			Linger:         AutoDuration(Auto),
+			MaxDelay:       Duration(time.Second),
 			AbsorbBytes:    1 * MiB,
 			AbsorbInterval: Duration(time.Second),
 			DirectBytes:    256 * KiB,

@@ -181,6 +181,11 @@ func (v *validator) sizes() {
 			"is %v, but log.retention is %v: records go in whole segments, so they would stay longer than promised",
 			l.SegmentAge, l.Retention), fmt.Sprintf("make it %v or less", l.Retention))
 	}
+	if c := &v.c.Commit; l.WriteBudget != Unlimited && !c.Linger.IsAuto() && c.Linger > AutoDuration(c.MaxDelay) {
+		v.conflict([]string{"commit.max_delay", "commit.linger"}, fmt.Sprintf(
+			"is %v, but commit.linger is %v: commits wait that long already, so log.write_budget could do nothing", c.MaxDelay, c.Linger),
+			fmt.Sprintf("make it %v or more", c.Linger))
+	}
 	v.memory()
 }
 
