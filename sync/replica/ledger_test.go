@@ -210,4 +210,7 @@ func TestWhatGoesIsToldOnceAMinute(t *testing.T) {
 	if n := testutil.ToFloat64(r.m.metrics.Lost.WithLabelValues("a", reasonDisk)); n != 64 {
 		t.Fatalf("%v counted, want 64", n)
 	}
+	if n := testutil.ToFloat64(r.m.metrics.LostTotal); n != 64 {
+		t.Fatalf("%v counted in all, want 64", n)
+	}
 }

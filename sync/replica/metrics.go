@@ -12,6 +12,7 @@ import (
 type Metrics struct {
 	Expired      *prometheus.CounterVec // records, by topic and reason
 	Lost         *prometheus.CounterVec
+	LostTotal    prometheus.Counter // of all topics
 	RemovedBytes *prometheus.CounterVec
 }
 
@@ -30,10 +31,12 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Help: "Records that were removed, without those that were lost" + reasons}, []string{"topic", "reason"}),
 		Lost: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "culvert_log_lost_records_total",
 			Help: "Records that were removed before they were forwarded upstream" + reasons}, []string{"topic", "reason"}),
+		LostTotal: prometheus.NewCounter(prometheus.CounterOpts{Name: "culvert_lost_records_total",
+			Help: "Records of all topics that were removed before they were forwarded upstream, since the start: there from the first moment, so that an alert sees the first loss."}),
 		RemovedBytes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "culvert_log_expired_bytes_total",
 			Help: "Bytes of record batches that retention removed" + reasons}, []string{"topic", "reason"}),
 	}
-	reg.MustRegister(m.Expired, m.Lost, m.RemovedBytes)
+	reg.MustRegister(m.Expired, m.Lost, m.LostTotal, m.RemovedBytes)
 	return m
 }
 
@@ -67,6 +70,7 @@ func (m *Manager) report(t tally) {
 	for d, a := range t {
 		m.metrics.Expired.WithLabelValues(d.topic, d.reason).Add(float64(a.Expired))
 		m.metrics.Lost.WithLabelValues(d.topic, d.reason).Add(float64(a.Lost))
+		m.metrics.LostTotal.Add(float64(a.Lost))
 		m.metrics.RemovedBytes.WithLabelValues(d.topic, d.reason).Add(float64(a.bytes))
 	}
 	m.toldMu.Lock()

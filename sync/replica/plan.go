@@ -71,6 +71,10 @@ func planRoom(shelves []shelf, tenants map[uint32]tenant, n need) plan {
 	for i := range shelves {
 		count(i)
 	}
+	var giving [meta.MaxPriority + 1]bool
+	for _, t := range tenants {
+		giving[t.priority] = giving[t.priority] || t.deletes
+	}
 	wanted := n.room
 	for priority := int32(0); priority <= meta.MaxPriority && p.frees < wanted; priority++ {
 		if priority == meta.AlarmPriority {
@@ -79,7 +83,7 @@ func planRoom(shelves []shelf, tenants map[uint32]tenant, n need) plan {
 				count(i)
 			}
 		}
-		for i := 0; i < len(shelves) && p.frees < wanted; i++ {
+		for i := 0; i < len(shelves) && giving[priority] && p.frees < wanted; i++ {
 			moved := false
 			for _, r := range shelves[i].runs {
 				if t, ok := tenants[r.id]; ok && t.deletes && t.priority == priority && start(r.id) < r.next {

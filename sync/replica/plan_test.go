@@ -147,3 +147,24 @@ func wrong(shelves []shelf, tenants map[uint32]tenant, n need, p plan) string {
 	}
 	return ""
 }
+
+// A full card of 10 GB: 160 segments with a thousand partitions in each.
+func BenchmarkPlanRoom(b *testing.B) {
+	tenants := make(map[uint32]tenant)
+	for id := range uint32(1000) {
+		tenants[id] = tenant{0, 5, true}
+	}
+	var shelves []shelf
+	for i := range int64(160) {
+		s := shelf{number: uint64(i), bytes: 64 << 20, batches: 60 << 20}
+		for id := range uint32(1000) {
+			s.runs = append(s.runs, run{id, i * 1000, (i + 1) * 1000, 60 << 10})
+		}
+		shelves = append(shelves, s)
+	}
+	for b.Loop() {
+		if p := planRoom(shelves, tenants, room(64<<20)); len(p.starts) != 1000 {
+			b.Fatal(len(p.starts))
+		}
+	}
+}
