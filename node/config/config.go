@@ -105,7 +105,7 @@ type Commit struct {
 
 	// Longest time that log.write_budget may have a commit wait for company. Publishers feel it as a slower
 	// acknowledgement; bulk data, from direct_bytes on, does not wait.
-	MaxDelay Duration `toml:"max_delay" min:"1ms" max:"30s"`
+	MaxDelay Duration `toml:"max_delay" min:"1ms" max:"5s"`
 
 	// Journalled records are written to the segment when this much has gathered.
 	AbsorbBytes Size `toml:"absorb_bytes" min:"64KiB" max:"64MiB"`
