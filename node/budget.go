@@ -69,7 +69,7 @@ func (b *budget) start() {
 			b.device = r.Device
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) {
-		b.log.Warn("what was written in the last day is not known", "err", err)
+		b.log.Error("what was written in the last day cannot be read; it is counted anew", "file", b.path, "err", err)
 	}
 	b.seen.device = min(0, b.read().device)
 	b.control = flash.NewController(b.cfg, day)
@@ -160,7 +160,7 @@ func (b *budget) save() {
 		return
 	}
 	if err := fsx.WriteFile(b.path, r.Encode(), 0o600); err != nil {
-		b.log.Warn("what was written in the last day cannot be written down", "err", err)
+		b.log.Warn("what was written in the last day cannot be written down", "file", b.path, "err", err)
 	}
 }
 

@@ -139,7 +139,7 @@ func TestARecordThatIsDamagedIsAsGoodAsNone(t *testing.T) {
 			t.Fatal(err)
 		}
 		d := newDesk(t, path, flash.Config{Budget: 1e9, Max: time.Second})
-		if !strings.Contains(d.logs.String(), "is not known") || d.status().DayBytes != 0 {
+		if !strings.Contains(d.logs.String(), "cannot be read") || !strings.Contains(d.logs.String(), path) || d.status().DayBytes != 0 {
 			t.Errorf("%d bytes: %s", len(text), d.logs.String())
 		}
 		d.write(1, 100, 1)

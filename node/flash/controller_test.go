@@ -35,7 +35,7 @@ type simulation struct {
 }
 
 func simulate(t *testing.T, cfg Config) *simulation {
-	return &simulation{t: t, cfg: cfg, step: 5 * time.Second, c: NewController(cfg, Window{})}
+	return &simulation{t: t, cfg: cfg, step: 10 * time.Second, c: NewController(cfg, Window{})}
 }
 
 // run lets time pass.
@@ -144,7 +144,7 @@ func TestTheBudgetIsKeptWhereLongerCommitsCanKeepIt(t *testing.T) {
 		"a load that grows by the day": {func(at time.Duration) float64 { return 10 + 400*at.Hours()/24 }, 8 * gb},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := simulate(t, Config{Budget: c.budget, Max: time.Second}).run(4*Day, c.load)
+			s := simulate(t, Config{Budget: c.budget, Max: time.Second}).run(3*Day, c.load)
 			s.keeps()
 			if s.longest == 0 {
 				t.Errorf("the budget was no bound: %v", s)
@@ -169,7 +169,7 @@ func TestALoadThatFitsTheBudgetWithRoomToSpareIsNotDelayed(t *testing.T) {
 			if free.longest != 0 || free.warned || !math.IsInf(free.last.Allowed, 1) {
 				t.Fatalf("delayed without a budget: %v", free)
 			}
-			s := simulate(t, Config{Budget: int64(c.room * float64(most)), Max: time.Second}).run(4*Day, c.load)
+			s := simulate(t, Config{Budget: int64(c.room * float64(most)), Max: time.Second}).run(3*Day, c.load)
 			s.keeps()
 			if s.longest > c.most {
 				t.Errorf("delayed for nothing: %v", s)
