@@ -70,7 +70,8 @@ func ends(ctx context.Context, cl *kgo.Client, topic string) (map[int32]int64, e
 }
 
 // read calls record for each record of the topic with from <= offset < to, in order per partition. The
-// client checks the CRC of every batch.
+// client checks the CRC of every batch. A record at or behind the end says that all before it were read, also
+// where the last of them has left the log meanwhile.
 func read(ctx context.Context, addr, topic string, from, to map[int32]int64, record func(*kgo.Record) error) error {
 	at := map[int32]int64{}
 	start := map[int32]kgo.Offset{}
@@ -98,6 +99,7 @@ func read(ctx context.Context, addr, topic string, from, to map[int32]int64, rec
 		}
 		for p := range fetches.RecordsAll() {
 			if p.Offset >= to[p.Partition] {
+				delete(at, p.Partition)
 				continue
 			}
 			if err := record(p); err != nil {

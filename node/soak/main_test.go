@@ -15,6 +15,8 @@ import (
 
 var (
 	kills         = flag.Int("kills", 50, "how often TestKilledUnderLoad kills the node")
+	cuts          = flag.Int("cuts", 10, "how often TestPowerCutUnderLoad takes the power from a machine")
+	kernelDir     = flag.String("kernel", "", "directory of the machine's kernel, where make kernel puts it by default")
 	seed          = flag.Uint64("seed", 0, "seed of all chance, 0 for a new one; it is printed")
 	rate          = flag.Float64("rate", 25000, "records per second under which the node is killed")
 	culvertBinary = flag.String("binary", "", "culvert binary to test instead of one built from this tree")

@@ -23,6 +23,7 @@ type producer struct {
 	rate       float64 // records per second over all partitions
 	size       int     // bytes of a value
 	codec      kgo.CompressionCodec
+	key        func(seq int64) string // nil: the stream's name
 
 	acked []atomic.Int64 // per stream
 	sent  []atomic.Int64
@@ -94,6 +95,9 @@ func (p *producer) produce(ctx context.Context, cl *kgo.Client, stream int) {
 	seq := p.sent[stream].Add(1) - 1
 	e := Entry{Kind: p.kind, Source: p.source(stream), Seq: seq}
 	rec := &kgo.Record{Topic: p.topic, Partition: p.partitions[stream], Key: []byte(e.Source), Value: e.Append(nil, p.size)}
+	if p.key != nil {
+		rec.Key = []byte(p.key(seq))
+	}
 	cl.Produce(ctx, rec, func(_ *kgo.Record, err error) {
 		// Called in order per partition.
 		switch acked := p.acked[stream].Load(); {

@@ -12,8 +12,13 @@ import (
 // Build builds ./cmd/culvert of the tree at dir into out exactly as `make build` does: static, stripped,
 // with nothing of the machine that built it. env comes after the process's own.
 func Build(ctx context.Context, dir, out, version string, env ...string) error {
+	return BuildPackage(ctx, dir, "./cmd/culvert", out, version, env...)
+}
+
+// BuildPackage builds another command of the tree in the same way.
+func BuildPackage(ctx context.Context, dir, pkg, out, version string, env ...string) error {
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false",
-		"-ldflags", "-s -w -X main.version="+version, "-o", out, "./cmd/culvert")
+		"-ldflags", "-s -w -X main.version="+version, "-o", out, pkg)
 	cmd.Dir = dir
 	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0"), env...)
 	if text, err := cmd.CombinedOutput(); err != nil {
