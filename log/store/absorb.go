@@ -136,6 +136,9 @@ func (s *Store) absorbAll(extra *pendingGroup) error {
 	var size int64
 	for _, g := range groups {
 		for _, o := range g.ops {
+			if o.kind == opReset {
+				entries = cutEntries(entries, ops, o)
+			}
 			o.at = endOf(entries, o.info.ID)
 			ops = append(ops, o)
 		}
@@ -161,7 +164,9 @@ func (s *Store) absorbAll(extra *pendingGroup) error {
 	s.m.SegmentBytes.Add(float64(written))
 	s.m.Absorptions.Inc()
 	s.journal.settled.Store(last)
-	s.apply(last, ops, entries)
+	if err := s.apply(last, ops, entries); err != nil {
+		return err
+	}
 	if n > 0 {
 		freed := int64(0)
 		s.pendMu.Lock()
@@ -178,6 +183,20 @@ func (s *Store) absorbAll(extra *pendingGroup) error {
 	return nil
 }
 
+// cutEntries takes the batches that an operation truncates out of those before it, which need not be written any more, and
+// lets the operations on the partition before it take effect no later.
+func cutEntries(entries []Entry, ops []op, o op) []Entry {
+	id, offset := o.info.ID, o.cutAt()
+	entries = slices.DeleteFunc(entries, func(e Entry) bool { return e.Partition == id && e.Batch.BaseOffset() >= offset })
+	end := endOf(entries, id)
+	for i := range ops {
+		if ops[i].info.ID == id {
+			ops[i].at = min(ops[i].at, end)
+		}
+	}
+	return entries
+}
+
 // endOf returns where the batches of a partition end among entries; 0 if it has none.
 func endOf(entries []Entry, id uint32) int64 {
 	for _, e := range slices.Backward(entries) {
@@ -189,14 +208,30 @@ func endOf(entries []Entry, id uint32) int64 {
 }
 
 // apply brings the state and the index up to a commit, and makes it readable. The caller holds absorbMu.
-func (s *Store) apply(seq uint64, ops []op, entries []Entry) {
+func (s *Store) apply(seq uint64, ops []op, entries []Entry) error {
 	s.state.apply(ops, entries)
+	for _, o := range ops {
+		if o.kind != opReset {
+			continue
+		}
+		id := o.info.ID
+		index := cutIndex(s.activeIndex[id], o.cutAt())
+		if err := s.active.Load().recount(id, index); err != nil {
+			return fmt.Errorf("%w: %w", ErrFailed, err)
+		}
+		s.activeIndex[id] = index
+		if l := s.Log(id); l != nil {
+			l.cut(o.cutAt(), false)
+			l.setActive(index)
+		}
+	}
 	indexCommit(seq, entries, func(id uint32, e indexEntry) {
 		s.activeIndex[id] = append(s.activeIndex[id], e)
 		if l := s.Log(id); l != nil {
 			l.absorbed(e)
 		}
 	})
+	return nil
 }
 
 // roll seals the active segment and begins the next one, with room for a commit of need bytes. The caller holds absorbMu.

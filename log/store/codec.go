@@ -25,7 +25,7 @@ const (
 	opReset   = 4 // the partition ends before an offset again, and its state is as given
 	opEpoch   = 5 // a leader epoch begins at an offset
 	opExpire  = 6 // producers that have written nothing since a time are forgotten
-	opCleaned = 7 // compaction has gone up to an offset, and removed records
+	opCleaned = 7 // compaction has gone up to an offset
 	opHole    = 8 // records are lost with a damaged file
 )
 
@@ -35,10 +35,18 @@ type op struct {
 	at     int64           // where among the batches of its commit it takes effect: see State.apply
 	offset int64           // opStart, opEpoch, opCleaned: up to or at; opExpire: the time, ms; opHole: from
 	to     int64           // opHole
-	count  int64           // opCleaned, opHole: records
+	count  int64           // opHole: records
 	gone   Gone            // opStart
 	epoch  int32           // opEpoch
 	state  *PartitionState // opReset
+}
+
+// cutAt returns the offset at and past which an operation takes batches out of the log: all, where it leaves none to read.
+func (o op) cutAt() int64 {
+	if o.state.Start >= o.state.Next {
+		return math.MinInt64
+	}
+	return o.state.Next
 }
 
 func (o op) encode() []byte {
@@ -60,10 +68,8 @@ func (o op) encode() []byte {
 	case opEpoch:
 		b = binary.BigEndian.AppendUint32(b, uint32(o.epoch))
 		i64(o.offset)
-	case opExpire:
+	case opExpire, opCleaned:
 		i64(o.offset)
-	case opCleaned:
-		i64(o.offset, o.count)
 	case opHole:
 		i64(o.offset, o.to, o.count)
 	}
@@ -89,10 +95,8 @@ func decodeOp(b []byte) (op, error) {
 	case opEpoch:
 		o.epoch = int32(r.u32()) //nolint:gosec // written from an int32
 		o.offset = r.i64()
-	case opExpire:
+	case opExpire, opCleaned:
 		o.offset = r.i64()
-	case opCleaned:
-		o.offset, o.count = r.i64(), r.i64()
 	case opHole:
 		o.offset, o.to, o.count = r.i64(), r.i64(), r.i64()
 	default:
@@ -164,7 +168,7 @@ func (p *PartitionState) append(b []byte) []byte {
 	count := func(n int) { b = binary.BigEndian.AppendUint32(b, uint32(n)) } //nolint:gosec // bounded by memory
 	b = binary.BigEndian.AppendUint32(b, p.ID)
 	b = appendInfo(b, p.PartitionInfo)
-	i64(p.Start, p.Next, p.Cleaned, p.Expired, p.Lost, p.Superseded, p.Damaged)
+	i64(p.Start, p.Next, p.Cleaned, p.Expired, p.Lost, p.Damaged)
 	count(len(p.Epochs))
 	for _, e := range p.Epochs {
 		b = binary.BigEndian.AppendUint32(b, uint32(e.Epoch)) //nolint:gosec // read as an int32 again
@@ -192,6 +196,12 @@ func (p *PartitionState) append(b []byte) []byte {
 	for _, h := range p.Holes {
 		i64(h.From, h.To)
 	}
+	count(int(p.Truncated))
+	count(len(p.Truncations))
+	for _, t := range p.Truncations {
+		count(int(t.Number))
+		i64(t.Offset)
+	}
 	return b
 }
 
@@ -216,7 +226,7 @@ func decodeState(b []byte) (*State, error) {
 func (r *reader) partition() *PartitionState {
 	p := &PartitionState{}
 	p.PartitionInfo = r.info(r.u32())
-	for _, v := range []*int64{&p.Start, &p.Next, &p.Cleaned, &p.Expired, &p.Lost, &p.Superseded, &p.Damaged} {
+	for _, v := range []*int64{&p.Start, &p.Next, &p.Cleaned, &p.Expired, &p.Lost, &p.Damaged} {
 		*v = r.i64()
 	}
 	for range r.count(12) {
@@ -238,6 +248,10 @@ func (r *reader) partition() *PartitionState {
 	}
 	for range r.count(16) {
 		p.Holes = append(p.Holes, Hole{r.i64(), r.i64()})
+	}
+	p.Truncated = r.u32()
+	for range r.count(12) {
+		p.Truncations = append(p.Truncations, Truncation{r.u32(), r.i64()})
 	}
 	return p
 }

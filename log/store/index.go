@@ -146,6 +146,16 @@ func indexCommit(seq uint64, entries []Entry, fn func(partition uint32, e indexE
 	}
 }
 
+// indexInto adds a commit to an index, and takes out of it what the commit truncates.
+func indexInto(index map[uint32][]indexEntry, c *commit) {
+	for _, o := range c.ops {
+		if o.kind == opReset {
+			index[o.info.ID] = cutIndex(index[o.info.ID], o.cutAt())
+		}
+	}
+	indexCommit(c.seq, c.entries, func(id uint32, e indexEntry) { index[id] = append(index[id], e) })
+}
+
 func (e *indexEntry) add(b record.Batch) {
 	e.next, e.maxTime = b.NextOffset(), max(e.maxTime, b.MaxTimestamp())
 	e.bytes, e.records = e.bytes+int64(b.Size()), e.records+int64(b.Count())

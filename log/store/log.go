@@ -30,6 +30,8 @@ type Log struct {
 	active []indexEntry // guarded by mu: runs in the active segment
 	sealed []sealedRun  // guarded by mu: oldest first
 	gone   bool         // guarded by mu: dropped
+
+	partial partialRun // guarded by mu
 }
 
 type tailBatch struct {
@@ -40,6 +42,7 @@ type tailBatch struct {
 type sealedRun struct {
 	runSummary
 	seg *segment
+	cut bool // what its segment holds behind Next was truncated
 }
 
 // Span is a piece of a partition: whole batches in offset order. Their bytes are valid until Release.
@@ -253,6 +256,9 @@ func (l *Log) collectRun(s *Span, r indexEntry, from, limit int64, size int) (fu
 		if batch.NextOffset() <= from {
 			continue
 		}
+		if batch.NextOffset() > r.next { // truncated
+			return false, nil
+		}
 		if batch.NextOffset() > limit {
 			return true, nil
 		}
@@ -421,7 +427,7 @@ func (l *Log) absorbed(e indexEntry) {
 func (l *Log) sealActive(seg *segment, run runSummary) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.sealed = append(l.sealed, sealedRun{run, seg})
+	l.sealed = append(l.sealed, sealedRun{runSummary: run, seg: seg})
 	l.active = nil
 }
 
@@ -436,6 +442,7 @@ func (l *Log) drop() {
 func (l *Log) forget(seg *segment) (runSummary, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.partial = partialRun{}
 	i := slices.IndexFunc(l.sealed, func(r sealedRun) bool { return r.seg == seg })
 	if i < 0 {
 		return runSummary{}, false
@@ -449,6 +456,7 @@ func (l *Log) forget(seg *segment) (runSummary, bool) {
 func (l *Log) replace(seg *segment, run sealedRun) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.partial = partialRun{}
 	if i := slices.IndexFunc(l.sealed, func(r sealedRun) bool { return r.seg == seg }); i >= 0 {
 		l.sealed = slices.Clone(l.sealed)
 		l.sealed[i] = run

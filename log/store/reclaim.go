@@ -90,6 +90,8 @@ func (s *Store) starts() map[uint32]int64 {
 				delete(starts, o.info.ID)
 			case o.kind == opStart && ok:
 				starts[o.info.ID] = max(have, o.offset)
+			case o.kind == opReset && ok:
+				starts[o.info.ID] = o.state.Start
 			}
 		}
 	}

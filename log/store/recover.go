@@ -30,6 +30,21 @@ func (s *Store) Damage() []Damage {
 	return slices.Clone(s.damage)
 }
 
+// TakenBack returns the newest commits that were found unfinished when the store was opened, as a machine leaves them that
+// stops while one is written. Err is ErrUnfinished.
+func (s *Store) TakenBack() []Damage {
+	s.damageMu.Lock()
+	defer s.damageMu.Unlock()
+	return slices.Clone(s.takenBack)
+}
+
+func (s *Store) takeBack(d Damage) {
+	s.log.Info("a commit that was being written when the machine stopped is taken back", "file", d.Path, "err", d.Err)
+	s.damageMu.Lock()
+	s.takenBack = append(s.takenBack, d)
+	s.damageMu.Unlock()
+}
+
 // Open opens or creates the store in a directory, which it owns until Close. Damaged files are set aside and reported
 // by Damage; only what concerns the directory itself is an error: fsx.ErrLocked, a full disk, missing rights.
 func Open(opt Options) (_ *Store, err error) {
@@ -170,11 +185,16 @@ func (s *Store) openSealedSegment(seg *segment) (*summary, error) {
 	}
 	index := make(map[uint32][]indexEntry)
 	if err := seg.scan(func(c *commit) error {
-		indexCommit(c.seq, c.entries, func(id uint32, e indexEntry) { index[id] = append(index[id], e) })
+		indexInto(index, c)
 		seg.last = c.seq
 		return nil
 	}); err != nil {
 		return nil, err
+	}
+	for id, entries := range index {
+		if err := seg.recount(id, entries); err != nil {
+			return nil, err
+		}
 	}
 	made := summarize(seg.last, index)
 	seg.unmap()
@@ -239,7 +259,7 @@ func (s *Store) readNewest(seg *segment, settled uint64) (n newest, err error) {
 		if err := dropMeta(seg.path, metas[0].Page); err != nil {
 			return err
 		}
-		s.report(Damage{Path: seg.path, Err: fmt.Errorf("%w: %w", ErrUnfinished, err)})
+		s.takeBack(Damage{Path: seg.path, Err: fmt.Errorf("%w: %w", ErrUnfinished, err)})
 		return nil
 	})
 }
@@ -256,7 +276,7 @@ func readNewestFrom(data []byte, m boltfile.Meta, seg *segment) (newest, error) 
 		if n.state != nil {
 			n.state.apply(c.ops, c.entries)
 		}
-		indexCommit(c.seq, c.entries, func(id uint32, e indexEntry) { n.index[id] = append(n.index[id], e) })
+		indexInto(n.index, c)
 		return nil
 	})
 	n.header = h
@@ -303,6 +323,11 @@ func (s *Store) recoverState(summaries map[*segment]*summary, settled uint64) er
 			} else if err != nil {
 				return err
 			}
+			for id, entries := range n.index {
+				if err := seg.recount(id, entries); err != nil {
+					return err
+				}
+			}
 			s.sealed = s.sealed[:len(s.sealed)-1]
 			s.activeIndex = n.index
 			s.active.Store(seg)
@@ -333,9 +358,16 @@ func (s *Store) recoverState(summaries map[*segment]*summary, settled uint64) er
 	for _, seg := range s.sealed {
 		for _, run := range summaries[seg].Partitions {
 			if l := s.logs[run.ID]; l != nil {
-				l.sealed = append(l.sealed, sealedRun{run, seg})
+				l.sealed = append(l.sealed, sealedRun{runSummary: run, seg: seg})
 			}
 		}
+	}
+	for id, l := range s.logs {
+		end := s.state.Partitions[id].Next
+		if len(l.active) > 0 {
+			end = l.active[0].base
+		}
+		l.sealed = unwrap(l.sealed, end)
 	}
 	return nil
 }
@@ -425,6 +457,7 @@ func (s *Store) replayGroup(g replayed) {
 		if o.kind == opDrop {
 			delete(s.logs, o.info.ID)
 		}
+		s.truncated(o)
 	}
 	p := pendingGroup{seq: g.seq, ops: g.ops}
 	for _, e := range g.entries {

@@ -189,7 +189,7 @@ func (s *Store) exchange(old *segment, next *copied) {
 	defer s.logsMu.RUnlock()
 	for id, l := range s.logs {
 		if r, ok := next.runs[id]; ok {
-			l.replace(old, sealedRun{r, next.segment})
+			l.replace(old, sealedRun{runSummary: r, seg: next.segment})
 		} else {
 			l.forget(old)
 		}

@@ -21,6 +21,8 @@ const (
 	producerWindow = 5
 	// maxProducers bounds the producers remembered per partition. The one that wrote least recently goes first.
 	maxProducers = 256
+	// maxTruncations bounds the truncations remembered per partition.
+	maxTruncations = 64
 )
 
 // PartitionInfo names a partition. The id is the store's own and is never used again.
@@ -62,6 +64,12 @@ type Aborted struct {
 	First, Last int64
 }
 
+// Truncation is where the log ended after one, for telling which older snapshots of the state are of another history.
+type Truncation struct {
+	Number uint32 // counted from 1
+	Offset int64
+}
+
 // Hole is a range of offsets whose records were lost with a damaged file.
 type Hole struct{ From, To int64 }
 
@@ -81,17 +89,18 @@ type PartitionState struct {
 	Aborted   []Aborted // by Last
 	Holes     []Hole    // behind Start, in order
 
-	// What became of the records that are not there any more. Next is the number of all there ever were: what is stored
-	// and these four add up to it.
+	Truncated   uint32       // how often
+	Truncations []Truncation // those that none behind them went below: numbers and offsets ascend
+
+	// What became of records that are not there any more, beside those that compaction took.
 	Gone
-	Superseded int64 // compaction kept a newer one of the key; offsets that a batch left out count too
-	Damaged    int64 // lost with a damaged file
+	Damaged int64 // lost with a damaged file
 }
 
 // Clone returns a deep copy.
 func (p *PartitionState) Clone() *PartitionState {
 	c := *p
-	c.Epochs, c.Aborted, c.Holes = slices.Clone(p.Epochs), slices.Clone(p.Aborted), slices.Clone(p.Holes)
+	c.Epochs, c.Aborted, c.Holes, c.Truncations = slices.Clone(p.Epochs), slices.Clone(p.Aborted), slices.Clone(p.Holes), slices.Clone(p.Truncations)
 	c.Producers = make(map[int64]*Producer, len(p.Producers))
 	for id, pr := range p.Producers {
 		p := *pr
@@ -115,6 +124,8 @@ func (p *PartitionState) Check(b record.Batch) (base int64, duplicate bool, err 
 		return 0, false, nil
 	case b.ProducerEpoch() < pr.Epoch:
 		return 0, false, ErrInvalidProducerEpoch
+	case b.Attributes().Control():
+		return 0, false, nil // a marker has no sequence
 	case b.ProducerEpoch() > pr.Epoch:
 		if b.BaseSequence() != 0 {
 			return 0, false, ErrOutOfOrderSequence
@@ -146,7 +157,6 @@ func (p *PartitionState) Apply(b record.Batch) {
 	if b.NextOffset() <= p.Next {
 		return
 	}
-	p.Superseded += b.NextOffset() - p.Next - int64(b.Count()) // a copy of a compacted log has gaps
 	p.Next = b.NextOffset()
 	p.BeginEpoch(b.LeaderEpoch(), b.BaseOffset())
 	id := b.ProducerID()
@@ -214,6 +224,24 @@ func (p *PartitionState) AbortedIn(from, to int64) []Aborted {
 		}
 	}
 	return in
+}
+
+// truncate counts a truncation.
+func (p *PartitionState) truncate(offset int64) {
+	p.Truncated++
+	p.Truncations = slices.DeleteFunc(p.Truncations, func(t Truncation) bool { return t.Offset >= offset })
+	if len(p.Truncations) == maxTruncations {
+		p.Truncations = slices.Delete(p.Truncations, 0, 1)
+	}
+	p.Truncations = append(p.Truncations, Truncation{p.Truncated, offset})
+}
+
+// isPrefixOf reports whether the log at this state is a beginning of the log at a later one.
+func (p *PartitionState) isPrefixOf(later *PartitionState) bool {
+	if len(later.Truncations) == maxTruncations && p.Truncated < later.Truncations[0].Number {
+		return false // of those before nothing is known
+	}
+	return !slices.ContainsFunc(later.Truncations, func(t Truncation) bool { return t.Number > p.Truncated && t.Offset < p.Next })
 }
 
 // moveStart makes offset the first one that is there.
@@ -409,7 +437,6 @@ func (p *PartitionState) applyOp(o op) {
 		p.expireProducers(o.offset)
 	case opCleaned:
 		p.Cleaned = max(p.Cleaned, o.offset)
-		p.Superseded += o.count
 	case opHole:
 		p.addHole(o.offset, o.to, o.count)
 	}

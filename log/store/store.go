@@ -130,6 +130,8 @@ type Store struct {
 
 	damageMu sync.Mutex
 	damage   []Damage // guarded by damageMu
+
+	takenBack []Damage // guarded by damageMu
 }
 
 type pendingGroup struct {
@@ -305,9 +307,9 @@ func (s *Store) ExpireProducers(before int64, ids ...uint32) error {
 	return s.commitOps(ops...)
 }
 
-// SetCleaned notes that compaction has gone up to an offset and has removed so many records.
-func (s *Store) SetCleaned(id uint32, offset, superseded int64) error {
-	return s.commitOps(op{kind: opCleaned, info: PartitionInfo{ID: id}, offset: offset, count: superseded})
+// SetCleaned notes that compaction has gone up to an offset.
+func (s *Store) SetCleaned(id uint32, offset int64) error {
+	return s.commitOps(op{kind: opCleaned, info: PartitionInfo{ID: id}, offset: offset})
 }
 
 // SetLinger changes how long a group is held open, from the next one on.
@@ -467,6 +469,9 @@ func (s *Store) write(g *Group, entries []Entry, size int64) error {
 			return err
 		}
 		s.seq = seq
+		for _, o := range g.ops {
+			s.truncated(o)
+		}
 		g.direct = true
 		s.unmarked.Store(true)
 		signal(s.absorbSoon) // which looks at free space, and has the commit marked
@@ -488,6 +493,9 @@ func (s *Store) write(g *Group, entries []Entry, size int64) error {
 	s.m.JournalBytes.Add(float64(n))
 	s.seq = seq
 	s.unmarked.Store(false)
+	for _, o := range g.ops {
+		s.truncated(o)
+	}
 	for _, e := range entries {
 		if l := s.Log(e.Partition); l != nil {
 			l.pushTail(seq, e.Batch)
@@ -506,6 +514,16 @@ func (s *Store) write(g *Group, entries []Entry, size int64) error {
 		signal(s.absorbSoon)
 	}
 	return nil
+}
+
+// truncated cuts what waits to be absorbed, when an operation that truncates is durable.
+func (s *Store) truncated(o op) {
+	if o.kind != opReset {
+		return
+	}
+	if l := s.Log(o.info.ID); l != nil {
+		l.cut(o.cutAt(), true)
+	}
 }
 
 // reserve finds room in the journal, waiting for absorptions as long as they succeed.

@@ -75,24 +75,41 @@ func makeBatch(base int64, ts int64, values ...[]byte) record.Batch {
 
 // append adds a batch of n records of size bytes and returns the group.
 func (s *source) append(n, size int) (*Group, error) {
+	g, _, err := s.appendBatch(n, size, nil)
+	return g, err
+}
+
+// appendBatch is append of a batch that change has changed before.
+func (s *source) appendBatch(n, size int, change func(record.Batch)) (*Group, record.Batch, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.group == nil {
-		g, err := s.st.Join(s)
-		if err != nil {
-			return nil, err
-		}
-		s.group = g
-	}
 	values := make([][]byte, n)
 	for i := range values {
 		values[i] = value(s.id, s.next+int64(i), size)
 	}
 	b := makeBatch(s.next, 1000+s.next, values...)
-	s.next += int64(n)
+	s.mu.Unlock()
+	if change != nil {
+		change(b)
+	}
+	return s.appendReady(b)
+}
+
+// appendReady adds a batch.
+func (s *source) appendReady(b record.Batch) (*Group, record.Batch, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.group == nil {
+		g, err := s.st.Join(s)
+		if err != nil {
+			return nil, nil, err
+		}
+		s.group = g
+	}
+	b.SetBaseOffset(s.next)
+	s.next = b.NextOffset()
 	s.queue = append(s.queue, b)
 	s.st.Grow(s.group, int64(len(b)))
-	return s.group, nil
+	return s.group, b, nil
 }
 
 func value(id uint32, offset int64, size int) []byte {

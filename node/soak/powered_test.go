@@ -278,9 +278,6 @@ const takenBack = "the newest commit was not finished"
 func (p *powered) faults() error {
 	log := p.Log()
 	for line := range strings.Lines(log) {
-		if strings.Contains(line, takenBack) {
-			continue
-		}
 		for _, sign := range signs {
 			if strings.Contains(line, sign) {
 				return fmt.Errorf("%w: the console has %q:\n%s", ErrLedger, sign, log)
