@@ -31,7 +31,10 @@ func (l *Ledger) Add(o Ledger) {
 
 // Ledger returns the partition's ledger.
 func (p *Partition) Ledger() Ledger {
-	n := p.records.Ledger()
+	n, err := p.records.Ledger()
+	if err != nil { // what is stored cannot be counted at present: it is what has not left
+		n.Stored, n.Superseded = n.Accepted-n.Expired-n.Lost-n.Damaged, 0
+	}
 	l := Ledger{Accepted: n.Accepted, Stored: n.Stored, Expired: n.Expired, Lost: n.Lost, Superseded: n.Superseded, Damaged: n.Damaged}
 	var at int64
 	if at, l.Forwards = p.Position(); l.Forwards {

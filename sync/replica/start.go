@@ -80,7 +80,7 @@ func (p *Partition) leaving(from, to int64) store.Gone {
 func (p *Partition) count(from, to int64) int64 {
 	n, err := p.records.Count(from, to)
 	if err != nil {
-		n = min(to-from, p.records.Ledger().Stored)
+		n = min(to-from, p.Ledger().Stored)
 		p.m.log.Warn("records that go cannot be counted exactly", "topic", p.topic, "partition", p.index, "from", from, "to", to, "counted", n, "err", err)
 	}
 	return n
