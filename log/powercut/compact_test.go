@@ -35,9 +35,8 @@ func (d *driver) compact(stop chan struct{}) {
 
 // cleaned is what compaction does to one partition in one segment.
 type cleaned struct {
-	topicID    [16]byte
-	start, end int64
-	removed    int64 // records; those of a batch that lie before the start left with it
+	topicID [16]byte
+	end     int64
 }
 
 // rewrite compacts one segment.
@@ -48,7 +47,7 @@ func (d *driver) rewrite(s store.SegmentInfo) error {
 	d.mu.Lock()
 	for id := range s.Runs {
 		if p := d.parts[id]; p != nil && compacted(p.Info().TopicID) {
-			parts[id] = &cleaned{topicID: p.Info().TopicID, start: p.Start(), end: p.End()}
+			parts[id] = &cleaned{topicID: p.Info().TopicID, end: p.End()}
 		}
 	}
 	d.mu.Unlock()
@@ -68,13 +67,7 @@ func (d *driver) rewrite(s store.SegmentInfo) error {
 		if c == nil {
 			return b, nil
 		}
-		out, _, err := record.Filter(b, func(r *record.Record) bool {
-			goes := superseded(c.topicID, r.Offset, c.end)
-			if goes && r.Offset >= c.start {
-				c.removed++
-			}
-			return !goes
-		}, -1, decodeLimit)
+		out, _, err := record.Filter(b, func(r *record.Record) bool { return !superseded(c.topicID, r.Offset, c.end) }, -1, decodeLimit)
 		return out, err
 	}, nil)
 	if errors.Is(err, store.ErrNoSegment) { // retention was first
@@ -87,9 +80,9 @@ func (d *driver) rewrite(s store.SegmentInfo) error {
 	for _, id := range ids {
 		o := operation{Kind: opCleaned}
 		if c := parts[id]; c != nil {
-			o.Offset, o.Count = c.end, c.removed
+			o.Offset = c.end
 		}
-		if err := d.ask(id, o); err != nil {
+		if err := d.ask(id, o, func() error { return d.st.SetCleaned(id, o.Offset) }); err != nil {
 			return err
 		}
 	}

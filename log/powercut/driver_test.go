@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -154,7 +155,7 @@ func readAll(p *partition.Partition) error {
 	r := reading{info: p.Info(), next: p.Start()}
 	for end := p.End(); r.next < end; {
 		if compacted(r.info.TopicID) {
-			r.cleaned = p.End()
+			r.cleaned = math.MaxInt64 // and what was truncated meanwhile
 		}
 		sp, err := p.Read(r.next, end, 16<<10)
 		if err != nil {

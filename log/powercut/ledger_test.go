@@ -27,10 +27,7 @@ type account struct {
 	tail     []record.Batch        // headers of what was appended behind that, in order
 	asked    []operation           // not acknowledged
 	dropping bool                  // asked for
-
-	cleaned  int64 // what is superseded before it may be missing
-	cleaning bool  // a segment is being rewritten, and what goes is counted afterwards
-	smudged  bool  // the driver died over that, so that nobody has counted
+	cleaned  int64                 // what is superseded before it may be missing
 }
 
 func newLedger() *ledger {
@@ -96,13 +93,13 @@ func (l *ledger) applyTo(a *account, m *mark) error {
 	case markAsking:
 		a.asked = append(slices.Clip(a.asked), *m.Op)
 	case markDone:
+		if m.Op.Kind == opCut {
+			a.state = m.States[0].Clone()
+		}
 		m.Op.apply(a.state)
 		a.asked = slices.DeleteFunc(slices.Clone(a.asked), func(o operation) bool { return o == *m.Op })
-		if m.Op.Kind == opCleaned {
-			a.cleaning = false
-		}
 	case markCleaning:
-		a.cleaned, a.cleaning = max(a.cleaned, m.Offset), true
+		a.cleaned = max(a.cleaned, m.Offset)
 	case markDropping:
 		a.dropping = true
 	case markDropped:
@@ -156,6 +153,9 @@ func (l *ledger) checkState(st *store.PartitionState) error {
 		}
 		return alike(&store.PartitionState{PartitionInfo: info}, st)
 	}
+	if a.mayBeCut(st) {
+		return nil
+	}
 	if st.Next < a.state.Next {
 		return fmt.Errorf("acknowledged records are lost: it ends at %d, acknowledged is %d", st.Next, a.state.Next)
 	}
@@ -189,6 +189,13 @@ func (l *ledger) checkState(st *store.PartitionState) error {
 	return first
 }
 
+// mayBeCut tells whether the log ends where a truncation that was asked for, and nothing beside it, has put its end. What
+// the state is then the store says only when it is durable.
+func (a *account) mayBeCut(st *store.PartitionState) bool {
+	return len(a.asked) == 1 && a.asked[0].Kind == opCut && st.Next <= a.asked[0].Offset && st.Next < a.state.Next &&
+		(len(st.Epochs) == 0 || st.Epochs[len(st.Epochs)-1].Start < st.Next)
+}
+
 // adopt takes what a store found as acknowledged: readers see it from now on.
 func (l *ledger) adopt(states []*store.PartitionState) {
 	seen := map[uint32]bool{}
@@ -196,7 +203,7 @@ func (l *ledger) adopt(states []*store.PartitionState) {
 		seen[st.ID] = true
 		b := &account{state: st.Clone()}
 		if a := l.parts[st.ID]; a != nil {
-			b.cleaned, b.smudged = a.cleaned, a.smudged || a.cleaning
+			b.cleaned = a.cleaned
 		}
 		l.parts[st.ID] = b
 	}

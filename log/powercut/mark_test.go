@@ -49,7 +49,8 @@ const (
 	opStart   opKind = "start"   // Offset, Gone
 	opEpoch   opKind = "epoch"   // Epoch, Offset
 	opExpire  opKind = "expire"  // Offset, which is a time
-	opCleaned opKind = "cleaned" // Offset, Count
+	opCleaned opKind = "cleaned" // Offset
+	opCut     opKind = "cut"     // Offset; markDone has the state that was returned
 )
 
 // operation is what the store is asked to do to a partition beside appending.
@@ -57,23 +58,7 @@ type operation struct {
 	Kind   opKind
 	Offset int64
 	Epoch  int32
-	Count  int64
 	Gone   store.Gone
-}
-
-// ask has the store do it.
-func (o *operation) ask(st *store.Store, id uint32) error {
-	switch o.Kind {
-	case opStart:
-		return st.SetStart(id, o.Offset, o.Gone)
-	case opEpoch:
-		return st.BeginEpoch(id, o.Epoch, o.Offset)
-	case opExpire:
-		return st.ExpireProducers(o.Offset, id)
-	case opCleaned:
-		return st.SetCleaned(id, o.Offset, o.Count)
-	}
-	return fmt.Errorf("operation %q", o.Kind)
 }
 
 // apply does to a state what the store does.
@@ -91,7 +76,6 @@ func (o *operation) apply(p *store.PartitionState) {
 		maps.DeleteFunc(p.Producers, func(_ int64, pr *store.Producer) bool { return pr.Time < o.Offset })
 	case opCleaned:
 		p.Cleaned = max(p.Cleaned, o.Offset)
-		p.Superseded += o.Count
 	}
 }
 

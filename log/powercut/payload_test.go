@@ -16,12 +16,13 @@ import (
 const decodeLimit = 1 << 20
 
 // appendValue appends the value that the record at an offset of a partition has, of size bytes or as long as its beginning.
-// It follows from the partition's topic id, the offset and the size alone, so that everybody can tell a right one.
-func appendValue(dst []byte, topicID [16]byte, offset int64, size int) []byte {
+// It follows from the partition's topic id, the leader epoch, the offset and the size alone, so that everybody can tell a
+// right one, also from one that was there before the log was truncated.
+func appendValue(dst []byte, topicID [16]byte, epoch int32, offset int64, size int) []byte {
 	begin := len(dst)
-	dst = fmt.Appendf(dst, "%x/%d/%d.", topicID[:4], offset, size)
+	dst = fmt.Appendf(dst, "%x/%d/%d/%d.", topicID[:4], epoch, offset, size)
 	size = max(size, len(dst)-begin)
-	x := binary.LittleEndian.Uint64(topicID[:]) ^ uint64(offset)*0x9e3779b97f4a7c15 | 1
+	x := binary.LittleEndian.Uint64(topicID[:]) ^ uint64(offset)*0x9e3779b97f4a7c15 ^ uint64(epoch) | 1
 	for len(dst)-begin < size { // does not compress
 		x ^= x << 13
 		x ^= x >> 7
@@ -66,7 +67,8 @@ func superseded(topicID [16]byte, offset, end int64) bool {
 // reading goes through the batches of a partition.
 type reading struct {
 	info    store.PartitionInfo
-	cleaned int64 // compaction has been asked to remove what is superseded before it
+	state   *store.PartitionState // nil where it may change
+	cleaned int64                 // compaction has been asked to remove what is superseded before it
 	next    int64
 	records int64 // seen
 	scratch []byte
@@ -92,9 +94,12 @@ func (r *reading) batch(b record.Batch) error {
 	if b.NextOffset() <= r.next {
 		return fmt.Errorf("a batch of offsets %d to %d where %d comes next", b.BaseOffset(), b.LastOffset(), r.next)
 	}
+	if r.state != nil && b.LeaderEpoch() != r.state.EpochAt(b.BaseOffset()) {
+		return fmt.Errorf("the batch at %d is of epoch %d, not %d", b.BaseOffset(), b.LeaderEpoch(), r.state.EpochAt(b.BaseOffset()))
+	}
 	for of.Next() {
 		rec := of.Record()
-		r.scratch = appendValue(r.scratch[:0], r.info.TopicID, rec.Offset, max(valueSize(rec.Value), 0))
+		r.scratch = appendValue(r.scratch[:0], r.info.TopicID, b.LeaderEpoch(), rec.Offset, max(valueSize(rec.Value), 0))
 		if !bytes.Equal(rec.Value, r.scratch) || !bytes.Equal(rec.Key, keyOf(r.info.TopicID, rec.Offset)) {
 			return fmt.Errorf("record at offset %d is %q %.60q, not %.60q", rec.Offset, rec.Key, rec.Value, r.scratch)
 		}

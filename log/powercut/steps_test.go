@@ -17,7 +17,7 @@ type tally map[string]int
 var (
 	steps = []string{
 		"journal made", "journal wraps", "segment made", "segment rewritten", "segment dropped", "commit",
-		"life", "created", "acked", "done start", "done epoch", "done expire", "done cleaned", "dropped",
+		"life", "created", "acked", "done start", "done epoch", "done expire", "done cleaned", "done cut", "dropped",
 	}
 	rareSteps = []string{"remains removed"}
 )

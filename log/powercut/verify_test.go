@@ -146,9 +146,8 @@ func (p *patient) read(st *store.Store, state *store.PartitionState) (sum uint32
 	if l == nil {
 		return 0, errors.New("has a state and no records")
 	}
-	r := reading{info: state.PartitionInfo, next: state.Start}
-	a := p.led.parts[state.ID]
-	if a != nil {
+	r := reading{info: state.PartitionInfo, state: state, next: state.Start}
+	if a := p.led.parts[state.ID]; a != nil {
 		r.cleaned = a.cleaned
 	}
 	for r.next < state.Next {
@@ -167,11 +166,14 @@ func (p *patient) read(st *store.Store, state *store.PartitionState) (sum uint32
 		if err != nil {
 			return 0, err
 		}
-		if n == 0 {
-			return 0, fmt.Errorf("nothing at offset %d", r.next)
+		if n > 0 {
+			continue
+		}
+		if err := r.skip(state.Next); err != nil { // a truncation may have cut off what had taken its place
+			return 0, fmt.Errorf("nothing at offset %d: %w", r.next, err)
 		}
 	}
-	if err := p.count(l, a, state, r.records); err != nil {
+	if err := count(l, state, r.records); err != nil {
 		return 0, err
 	}
 	sp, err := l.Read(state.Next, state.Next+1000, 16<<10)
@@ -186,7 +188,7 @@ func (p *patient) read(st *store.Store, state *store.PartitionState) (sum uint32
 }
 
 // count compares what the store says of the number of records with the records.
-func (p *patient) count(l *store.Log, a *account, state *store.PartitionState, records int64) error {
+func count(l *store.Log, state *store.PartitionState, records int64) error {
 	n, err := l.Count(state.Start, state.Next)
 	if err != nil {
 		return fmt.Errorf("count: %w", err)
@@ -194,14 +196,12 @@ func (p *patient) count(l *store.Log, a *account, state *store.PartitionState, r
 	if n != records {
 		return fmt.Errorf("counts %d records, there are %d", n, records)
 	}
-	sum := l.Ledger()
-	if a != nil && (a.cleaning || a.smudged) { // who removed records died before they were counted
-		if sum.Stored < records {
-			return fmt.Errorf("%+v, there are %d records", sum, records)
-		}
-		return nil
+	sum, err := l.Ledger()
+	if err != nil {
+		return fmt.Errorf("ledger: %w", err)
 	}
-	if sum.Accepted != state.Next || sum.Stored != records {
+	left := sum.Expired + sum.Lost + sum.Superseded + sum.Damaged
+	if sum.Accepted != state.Next || sum.Stored != records || sum.Superseded < 0 || sum.Stored+left != sum.Accepted {
 		return fmt.Errorf("%+v does not add up: there are %d records", sum, records)
 	}
 	return nil
@@ -285,7 +285,7 @@ func (p *patient) append(part *partition.Partition, state *store.PartitionState)
 	a := p.led.parts[part.ID()]
 	var g *store.Group
 	for range 1 + p.rng.IntN(3) {
-		offset, group, err := part.Append(1, keyOf(part.Info().TopicID, next), appendValue(nil, part.Info().TopicID, next, p.rng.IntN(300)), nil)
+		offset, group, err := part.Append(1, keyOf(part.Info().TopicID, next), appendValue(nil, part.Info().TopicID, epoch, next, p.rng.IntN(300)), nil)
 		if err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/culvert-mq/culvert/log/partition"
@@ -121,8 +122,8 @@ func (w *worker) step() error {
 		return w.lead(h)
 	case n < 95:
 		return w.expire(h)
-	case n < 97:
-		h.wait(0)
+	case n < 98:
+		return w.cut(h)
 	default:
 		pause(nil, time.Duration(w.rng.IntN(8))*time.Millisecond)
 	}
@@ -178,7 +179,7 @@ func (w *worker) singles(h *held) error {
 	}
 	var last *store.Group
 	for range n {
-		value := appendValue(nil, h.Info().TopicID, h.next, w.size())
+		value := appendValue(nil, h.Info().TopicID, h.epoch, h.next, w.size())
 		offset, g, err := h.Append(time.Now().UnixMilli(), keyOf(h.Info().TopicID, h.next), value, nil)
 		if err != nil {
 			return fmt.Errorf("append: %w", err)
@@ -215,7 +216,7 @@ func (w *worker) batch(h *held) error {
 			size = 4000 + w.rng.IntN(20000) // past the size of a group for the journal
 		}
 		at := h.next + int64(i)
-		b.Append(time.Now().UnixMilli(), keyOf(h.Info().TopicID, at), appendValue(nil, h.Info().TopicID, at, size), nil)
+		b.Append(time.Now().UnixMilli(), keyOf(h.Info().TopicID, at), appendValue(nil, h.Info().TopicID, h.epoch, at, size), nil)
 	}
 	batch := append(record.Batch(nil), b.Finish(h.next, h.epoch, record.None, nil)...)
 	batch.SetProducer(pr.id, pr.epoch, pr.seq)
@@ -250,11 +251,11 @@ func (w *worker) again(h *held) error {
 }
 
 // ask has the store do something to a partition, and notes both ends of it.
-func (d *driver) ask(id uint32, o operation) error {
+func (d *driver) ask(id uint32, o operation, do func() error) error {
 	if err := d.marks.write(mark{Kind: markAsking, ID: id, Op: &o}); err != nil {
 		return err
 	}
-	if err := o.ask(d.st, id); err != nil {
+	if err := do(); err != nil {
 		return fmt.Errorf("%s of partition %d: %w", o.Kind, id, err)
 	}
 	return d.marks.write(mark{Kind: markDone, ID: id, Op: &o})
@@ -276,14 +277,7 @@ func (w *worker) start(h *held) error {
 	}
 	gone := store.Gone{Lost: w.rng.Int64N(n + 1)}
 	gone.Expired = n - gone.Lost
-	o := operation{Kind: opStart, Offset: at, Gone: gone}
-	if err := w.marks.write(mark{Kind: markAsking, ID: h.ID(), Op: &o}); err != nil {
-		return err
-	}
-	if err := h.AdvanceStart(at, gone); err != nil {
-		return fmt.Errorf("start: %w", err)
-	}
-	return w.marks.write(mark{Kind: markDone, ID: h.ID(), Op: &o})
+	return w.ask(h.ID(), operation{Kind: opStart, Offset: at, Gone: gone}, func() error { return h.AdvanceStart(at, gone) })
 }
 
 // lead begins a leader epoch before there is a batch of it.
@@ -294,14 +288,44 @@ func (w *worker) lead(h *held) error {
 	if w.rng.IntN(2) == 0 {
 		return nil
 	}
-	return w.ask(h.ID(), operation{Kind: opEpoch, Epoch: h.epoch, Offset: h.next})
+	return w.ask(h.ID(), operation{Kind: opEpoch, Epoch: h.epoch, Offset: h.next}, func() error { return h.BeginEpoch(h.epoch) })
 }
 
 // expire forgets producers.
 func (w *worker) expire(h *held) error {
 	h.wait(0)
 	h.producers = nil // they come back as others
-	return w.ask(h.ID(), operation{Kind: opExpire, Offset: time.Now().UnixMilli() - w.rng.Int64N(50)})
+	before := time.Now().UnixMilli() - w.rng.Int64N(50)
+	return w.ask(h.ID(), operation{Kind: opExpire, Offset: before}, func() error { return w.st.ExpireProducers(before, h.ID()) })
+}
+
+// cut truncates the log, mostly by little, as a follower does whose leader has changed.
+func (w *worker) cut(h *held) error {
+	w.keeping.Lock()
+	defer w.keeping.Unlock()
+	h.wait(0)
+	at := h.next - w.rng.Int64N(min(h.next, 12)+1)
+	if w.rng.IntN(4) == 0 {
+		at = w.rng.Int64N(h.next + 1)
+	}
+	o := operation{Kind: opCut, Offset: at}
+	if err := w.marks.write(mark{Kind: markAsking, ID: h.ID(), Op: &o}); err != nil {
+		return err
+	}
+	if err := h.Truncate(at); err != nil {
+		return fmt.Errorf("truncate: %w", err)
+	}
+	if h.End() > at {
+		return fmt.Errorf("partition %d: truncated to %d, it ends at %d", h.ID(), at, h.End())
+	}
+	states := slices.DeleteFunc(w.st.States(), func(st *store.PartitionState) bool { return st.ID != h.ID() })
+	if err := w.marks.write(mark{Kind: markDone, ID: h.ID(), Op: &o, States: states}); err != nil {
+		return err
+	}
+	h.next, h.producers = h.End(), nil
+	h.epoch++ // so that the records that come are others
+	h.SetEpoch(h.epoch)
+	return nil
 }
 
 func (w *worker) drop(i int) error {
