@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -183,6 +184,59 @@ func TestTelemetryGivesWayOnAFullCardAndAlarmsNeverDo(t *testing.T) {
 		t.Errorf("ledgers after SIGKILL:\n%+v\nwere\n%+v", after, before)
 	}
 	whole(t, n, topicAlarms, 0, alarms.acked.Load())
+}
+
+// TestLogGivesWayToWhatElseFillsTheCard has something else take the space that the log had, below what is to be left free.
+func TestLogGivesWayToWhatElseFillsTheCard(t *testing.T) {
+	dir := smallDisk(t)
+	n := newNode(t)
+	n.Data = filepath.Join(dir, "data")
+	conf := config("")
+	conf["log"] = fmt.Sprintf("journal_bytes = \"1MiB\"\nmin_free_bytes = %d\n", minFree)
+	conf["http"] = "\n[upstream]\nbrokers = [\"127.0.0.1:1\"]\nsite = \"cabinet-1\"\n"
+	serve(t, n, conf)
+	configureTopics(t, n.Kafka, 1, nil, topicTelemetry)
+	configureTopics(t, n.Kafka, 1, map[string]string{"culvert.priority": "9"}, topicAlarms)
+	produce := func(topic string, records, size int) {
+		t.Helper()
+		cl := newClient(t, n.Kafka, kgo.ProducerBatchCompression(kgo.NoCompression()))
+		defer cl.Close()
+		noise := make([]byte, size)
+		random := rand.NewChaCha8([32]byte{})
+		for range records {
+			_, _ = random.Read(noise)
+			cl.Produce(t.Context(), &kgo.Record{Topic: topic, Value: append([]byte(nil), noise...)}, func(_ *kgo.Record, err error) {
+				if err != nil {
+					t.Errorf("%s: %v", topic, err)
+				}
+			})
+		}
+		if err := cl.Flush(within(t, time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 8 {
+		produce(topicAlarms, 10, 500)
+		produce(topicTelemetry, 640, 8<<10)
+	}
+	defer os.Remove(fill(t, dir, minFree/2))
+	for end := time.Now().Add(20 * time.Second); free(t, dir) < minFree; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d bytes are free, %d are to be left\n%s", free(t, dir), minFree, status(t, n))
+		}
+	}
+	produce(topicAlarms, 10, 500) // the client tries again while it is refused
+	produce(topicTelemetry, 640, 8<<10)
+	if _, err := n.Ready(t.Context(), readyTimeout); err != nil {
+		t.Fatal(err)
+	}
+	l := ledgers(t, n)
+	if a := l[topicAlarms]; a != (counts{Accepted: 90, Stored: 90}) {
+		t.Errorf("alarms: %+v", a)
+	}
+	if tel := l[topicTelemetry]; tel.Accepted != 9*640 || tel.Lost == 0 {
+		t.Errorf("telemetry: %+v", tel)
+	}
 }
 
 // counts are a topic's ledger in the status.
