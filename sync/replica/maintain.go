@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -16,9 +17,13 @@ import (
 // spaceInterval is how often the limits of the device are looked at.
 const spaceInterval = time.Second
 
-// Maintain applies retention and gives space back, every interval and whenever a segment was sealed, and keeps the log
-// within its limits all the time, until ctx ends.
+// Maintain applies retention and gives space back, every interval and whenever a segment was sealed, compacts beside it
+// what is to be compacted, and keeps the log within its limits all the time, until ctx ends.
 func (m *Manager) Maintain(ctx context.Context, interval time.Duration, l Limits) {
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	compact := make(chan struct{}, 1)
+	beside.Go(func() { m.compactor.run(ctx, compact) })
 	pass, space := time.NewTicker(interval), time.NewTicker(spaceInterval)
 	defer pass.Stop()
 	defer space.Stop()
@@ -29,14 +34,24 @@ func (m *Manager) Maintain(ctx context.Context, interval time.Duration, l Limits
 			return
 		case <-pass.C:
 			err = m.Clean(ctx, l)
+			offer(compact) // by what the clock is known to be now
 		case <-m.st.Sealed():
 			err = m.Clean(ctx, l)
+			offer(compact)
 		case <-space.C:
 			err = m.lookForRoom(ctx, l)
 		}
 		if err != nil && ctx.Err() == nil {
 			m.log.Error("retention failed", "err", err)
 		}
+	}
+}
+
+// offer wakes who waits at a channel with a capacity of 1.
+func offer(ch chan<- struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
 	}
 }
 
@@ -47,7 +62,10 @@ func (m *Manager) Clean(ctx context.Context, l Limits) error {
 	t := make(tally)
 	err := m.expire(t)
 	m.report(t)
-	_, reclaimed := m.st.Reclaim()
+	var reclaimed error
+	if !m.compactor.log.copying.Load() { // else it would wait for that; the next pass does it
+		_, reclaimed = m.st.Reclaim()
+	}
 	if errors.Is(reclaimed, store.ErrFull) { // a full disk is what room is made for
 		m.log.Debug("space cannot be given back yet", "err", reclaimed)
 		reclaimed = nil

@@ -36,6 +36,9 @@ type Options struct {
 	// What retention by time goes by beside Now. Nil stands for a process in which the clock is always right.
 	Uptime       func() time.Duration // since the machine started; it only grows
 	Synchronised func() bool          // something keeps the machine's clock right
+
+	CompactMemory int64 // bytes of the map of keys, while a pass of compaction is under way: 0 for 4 MiB
+	CompactRate   int64 // bytes a second that compaction reads and writes at the most: 0 sets no limit
 }
 
 // Manager makes the partitions of this node and finds them. Reconcile and Close must not be called at once; all else may
@@ -70,6 +73,9 @@ type Manager struct {
 	crampedHard bool          // alarms included
 	crampedTold time.Duration // when that was told, since the boot
 
+	compactor *compactor   // of the goroutine that Maintain starts, or that calls Compact
+	hurry     atomic.Int32 // who waits for compaction to end with a segment, so as to make room
+
 	any  watchers // of every partition's offsets, and of the list
 	list watchers // of the list of partitions alone
 }
@@ -99,6 +105,7 @@ func New(o Options) *Manager {
 		m.synchronised = func() bool { return true }
 	}
 	m.held.Store(new(string))
+	m.compactor = newCompactor(m, o.CompactMemory, o.CompactRate)
 	for _, s := range o.Store.States() {
 		m.found[key{s.TopicID, s.Index}] = s
 	}

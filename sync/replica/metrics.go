@@ -8,12 +8,14 @@ import (
 	"github.com/culvert-mq/culvert/log/store"
 )
 
-// Metrics count what retention and clients took.
+// Metrics count what retention, clients and compaction took.
 type Metrics struct {
 	Expired      *prometheus.CounterVec // records, by topic and reason
 	Lost         *prometheus.CounterVec
 	LostTotal    prometheus.Counter // of all topics
 	RemovedBytes *prometheus.CounterVec
+
+	Compaction CompactionMetrics
 }
 
 // Reasons for which records go.
@@ -37,6 +39,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Help: "Bytes of record batches that retention removed" + reasons}, []string{"topic", "reason"}),
 	}
 	reg.MustRegister(m.Expired, m.Lost, m.LostTotal, m.RemovedBytes)
+	m.Compaction = newCompactionMetrics(reg)
 	return m
 }
 

@@ -113,6 +113,8 @@ const crampedAgain = 10 * time.Minute
 
 // makeRoom carries a plan out and returns how many bytes it freed.
 func (m *Manager) makeRoom(ctx context.Context, l Limits, n need, t tally) (freed int64, err error) {
+	m.hurry.Add(1)
+	defer m.hurry.Add(-1)
 	parts := make(map[uint32]*Partition)
 	tenants := make(map[uint32]tenant)
 	for _, p := range m.All() {
