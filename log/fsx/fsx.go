@@ -35,6 +35,24 @@ func SyncDir(dir string) error {
 	return errors.Join(err, d.Close())
 }
 
+// MkdirAll makes a directory and those above it that are missing, durably.
+func MkdirAll(dir string, mode os.FileMode) error {
+	dir = filepath.Clean(dir)
+	if st, err := os.Stat(dir); err == nil && st.IsDir() {
+		return nil
+	}
+	parent := filepath.Dir(dir)
+	if parent != dir {
+		if err := MkdirAll(parent, mode); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(dir, mode); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return SyncDir(parent)
+}
+
 // WriteFile writes data to path so that after a crash the file holds either what it held before or data, never a part:
 // written beside, synced, renamed over, the directory synced.
 func WriteFile(path string, data []byte, mode os.FileMode) (err error) {

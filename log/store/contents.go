@@ -40,7 +40,12 @@ type badBatch struct {
 // commitSum sums up a commit, so that one of which a part never reached the device is told from one that is whole, and a
 // missing one is noticed: the sequence of the commit before, every key, the bytes of operations, and of batches the header
 // up to their own CRC.
+//
+// The number of the transaction is there because pages are used again: where a new meta page reached the device and the
+// root page that it leads to did not, an older root may lie in its place, which is whole, and lacks the commit.
 type commitSum struct {
+	tx     uint64
+	seq    uint64
 	before uint64
 	count  uint32
 	crc    uint32
@@ -55,7 +60,9 @@ func (s *commitSum) add(k, v []byte) {
 }
 
 func (s *commitSum) encode() []byte {
-	b := binary.BigEndian.AppendUint64(nil, s.before)
+	b := binary.BigEndian.AppendUint64(nil, s.tx)
+	b = binary.BigEndian.AppendUint64(b, s.seq)
+	b = binary.BigEndian.AppendUint64(b, s.before)
 	b = binary.BigEndian.AppendUint32(b, s.count)
 	return seal(checkMagic, binary.BigEndian.AppendUint32(b, s.crc))
 }
@@ -104,6 +111,15 @@ func (r *commitReader) add(k, v []byte) {
 // end checks the commit against the sequence of the one before it.
 func (r *commitReader) end(before uint64) *commit {
 	r.sum.before = before
+	if body, err := unseal(checkMagic, r.check); err == nil && len(body) >= 16 {
+		r.sum.tx, r.sum.seq = binary.BigEndian.Uint64(body), binary.BigEndian.Uint64(body[8:])
+	}
+	if r.sum.seq != r.seq {
+		r.fail(fmt.Errorf("it is commit %d", r.sum.seq))
+		if r.sum.seq != 0 {
+			r.seq = r.sum.seq
+		}
+	}
 	if !bytes.Equal(r.check, r.sum.encode()) {
 		r.fail(errors.New("it is not whole"))
 	}
@@ -119,6 +135,7 @@ type header struct {
 	index   map[uint32][]byte // blocks CVIX of a sealed segment, not looked at
 	found   bool
 	last    uint64 // sequence of the newest commit; where there is none, of the newest in the segment before
+	tx      uint64 // number of the newest transaction that left something here
 }
 
 // readContents reads a segment's file from one of its meta pages: begin is called with the header, then fn for every
@@ -137,9 +154,10 @@ func readContents(data []byte, m boltfile.Meta, number uint64, begin func(*heade
 		if cur == nil {
 			return
 		}
-		c := cur.end(h.last)
+		r := cur
+		c := r.end(h.last)
 		cur = nil
-		h.last = c.seq
+		h.last, h.tx = c.seq, max(h.tx, r.sum.tx)
 		errs = append(errs, fn(c))
 	}
 	err := boltfile.Walk(data, m, func(path [][]byte, key, value []byte) error {
@@ -180,11 +198,11 @@ func (h *header) read(path [][]byte, key, value []byte, number uint64) error {
 		h.found = true
 	case bytes.Equal(key, keySegment):
 		body, err := unseal(segmentMagic, value)
-		if err != nil || len(body) < 24 || binary.BigEndian.Uint64(body) != number {
+		if err != nil || len(body) < 32 || binary.BigEndian.Uint64(body) != number {
 			return errors.Join(errors.New("header"), err)
 		}
 		h.created = time.UnixMilli(int64(binary.BigEndian.Uint64(body[8:]))) //nolint:gosec // two's complement on disk
-		h.last = binary.BigEndian.Uint64(body[16:])
+		h.last, h.tx = binary.BigEndian.Uint64(body[16:]), max(h.tx, binary.BigEndian.Uint64(body[24:]))
 	case bytes.Equal(key, keyState):
 		h.state = value
 	case bytes.Equal(key, keyAfter):
@@ -192,6 +210,9 @@ func (h *header) read(path [][]byte, key, value []byte, number uint64) error {
 	case bytes.Equal(key, keySummary):
 		sum, err := decodeSummary(value)
 		h.summary = sum
+		if sum != nil {
+			h.tx = max(h.tx, sum.Tx)
+		}
 		return err
 	default:
 		return fmt.Errorf("key %.20x in the header", key)

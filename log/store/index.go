@@ -64,6 +64,7 @@ func (p packedIndex) at(i int) indexEntry {
 // summary is what opening a store needs of a sealed segment.
 type summary struct {
 	Last       uint64 // sequence of the newest commit
+	Tx         uint64 // number of the transaction that wrote it
 	Partitions []runSummary
 }
 
@@ -93,6 +94,7 @@ const (
 
 func (s summary) encode() []byte {
 	b := binary.BigEndian.AppendUint64(nil, s.Last)
+	b = binary.BigEndian.AppendUint64(b, s.Tx)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(s.Partitions))) //nolint:gosec // bounded by the ids
 	for _, p := range s.Partitions {
 		b = binary.BigEndian.AppendUint32(b, p.ID)
@@ -109,7 +111,7 @@ func decodeSummary(b []byte) (*summary, error) {
 		return nil, err
 	}
 	r := reader{b: body}
-	s := &summary{Last: r.u64()}
+	s := &summary{Last: r.u64(), Tx: r.u64()}
 	for range r.count(44) {
 		s.Partitions = append(s.Partitions, runSummary{r.u32(), r.i64(), r.i64(), r.i64(), r.i64(), r.i64()})
 	}

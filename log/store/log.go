@@ -243,7 +243,7 @@ func (l *Log) collectRun(s *Span, r indexEntry, from, limit int64, size int) (fu
 			k, v = c.First()
 		}
 	}
-	seen := false
+	at := int64(-1) // where the batches so far end
 	for ; len(k) == 12 && binary.BigEndian.Uint32(k) == l.id; k, v = c.Next() {
 		if len(s.Batches) > 0 && s.bytes+len(v) > size {
 			return true, nil
@@ -252,20 +252,23 @@ func (l *Log) collectRun(s *Span, r indexEntry, from, limit int64, size int) (fu
 		if err != nil {
 			return false, s.seg.damaged(r.seq, err)
 		}
-		seen = true
-		if batch.NextOffset() <= from {
+		if at < 0 && batch.BaseOffset() > max(from, r.base) {
+			break
+		}
+		at = batch.NextOffset()
+		if behind := at > min(r.next, limit); behind || at <= from {
+			if !batch.VerifyCRC() { // it is passed over only if what it says of itself is right
+				return false, s.seg.damaged(r.seq, fmt.Errorf("batch at offset %d: checksum does not match", batch.BaseOffset()))
+			}
+			if behind { // r.next: what is behind was truncated
+				return at > limit, nil
+			}
 			continue
-		}
-		if batch.NextOffset() > r.next { // truncated
-			return false, nil
-		}
-		if batch.NextOffset() > limit {
-			return true, nil
 		}
 		s.add(batch)
 	}
-	if !seen {
-		return false, s.seg.damaged(r.seq, fmt.Errorf("no batch of partition %d at offset %d", l.id, from))
+	if at != r.next && (at < 0 || r.records >= 0) {
+		return false, s.seg.damaged(r.seq, fmt.Errorf("batches of partition %d are missing between offsets %d and %d", l.id, r.base, r.next))
 	}
 	return false, nil
 }

@@ -1,9 +1,11 @@
 package store
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,9 +20,9 @@ import (
 // Damage is a file whose contents are not what was written. It was set aside, except a segment whose older meta page
 // serves in the place of the newest.
 type Damage struct {
-	Path string         // where the file is now
-	Err  error          // what is wrong with it
-	Lost map[uint32]Run // what it held, per partition id, as far as that is known
+	Path string            // where the file is now
+	Err  error             // what is wrong with it
+	Lost map[uint32][]Hole // offsets whose records are gone with it, by partition id, as far as that is known
 }
 
 // Damage returns what has been found damaged since the store was opened.
@@ -49,7 +51,7 @@ func (s *Store) takeBack(d Damage) {
 // by Damage; only what concerns the directory itself is an error: fsx.ErrLocked, a full disk, missing rights.
 func Open(opt Options) (_ *Store, err error) {
 	opt.setDefaults()
-	if err := os.MkdirAll(opt.Dir, 0o700); err != nil {
+	if err := fsx.MkdirAll(opt.Dir, 0o700); err != nil {
 		return nil, err
 	}
 	lock, err := fsx.LockDir(opt.Dir)
@@ -60,7 +62,7 @@ func Open(opt Options) (_ *Store, err error) {
 		opt: opt, lock: lock, log: opt.Logger, m: opt.Metrics,
 		open: newGroup(), wake: make(chan struct{}, 1), bulk: make(chan struct{}, 1), stop: make(chan struct{}),
 		absorbNow: make(chan struct{}, 1), absorbSoon: make(chan struct{}, 1), sealedC: make(chan struct{}, 1),
-		activeIndex: make(map[uint32][]indexEntry), logs: make(map[uint32]*Log),
+		activeIndex: make(map[uint32][]indexEntry), logs: make(map[uint32]*Log), replayed: make(map[uint32]int64), skipped: make(map[uint32][]Hole),
 	}
 	s.room = sync.NewCond(&s.mu)
 	s.SetLinger(opt.Linger)
@@ -116,29 +118,35 @@ func (s *Store) recover() error {
 	if err != nil {
 		return err
 	}
+	if err := fsx.SyncDir(s.opt.Dir); err != nil { // as of a file's contents: names, too, may not have been synced
+		return err
+	}
 	j, frames, jerr := s.findJournal()
 	if jerr != nil {
 		return jerr
 	}
-	summaries := make(map[*segment]*summary)
+	r := recovery{summaries: make(map[*segment]*summary), settled: newestSettled(frames.all)}
+	if j != nil {
+		r.spare, _, _ = j.replay(frames.all, 0)
+	}
 	for i, n := range numbers {
-		seg := &segment{path: segmentPath(s.opt.Dir, n), number: n, faults: s.opt.Faults, mapped: s.mapBytes()}
-		seg.measure()
+		seg := s.segmentAt(n)
 		if i == len(numbers)-1 { // recoverState reads it
 			s.sealed = append(s.sealed, seg)
 			break
 		}
 		sum, err := s.openSealedSegment(seg)
-		switch {
-		case s.setAside(seg, sum, err):
-		case err != nil:
-			return err
-		default:
-			summaries[seg] = sum
-			s.sealed = append(s.sealed, seg)
+		if _, damaged := errors.AsType[*DamageError](err); damaged {
+			s.rescueSealed(&r, seg, sum, s.segmentAt(numbers[i+1]), err)
+			continue
 		}
+		if err != nil {
+			return err
+		}
+		r.summaries[seg] = sum
+		s.sealed = append(s.sealed, seg)
 	}
-	if err := s.recoverState(summaries, newestSettled(frames.all)); err != nil {
+	if err := s.recoverState(&r); err != nil {
 		return err
 	}
 	s.seq = s.active.Load().last
@@ -148,10 +156,139 @@ func (s *Store) recover() error {
 	for _, p := range s.state.Partitions {
 		p.Next = max(p.Next, p.Start) // the records up to the start may be lost with a damaged segment, the start not
 	}
+	if err := s.noteLosses(&r); err != nil {
+		return err
+	}
 	s.nextID = s.durable().NextID
 	s.measure()
 	s.log.Info("log opened", "dir", s.opt.Dir, "segments", len(s.sealed)+1, "partitions", len(s.state.Partitions), "group", s.seq, "took", time.Since(start).Round(time.Millisecond))
 	return nil
+}
+
+// recovery is what opening finds out on its way.
+type recovery struct {
+	summaries map[*segment]*summary
+	settled   uint64     // the newest group that the journal says to be synced in a segment
+	spare     []replayed // all groups that the journal has
+	losses    []op       // to be noted in the log
+	unknown   bool       // the newest records may be gone without a trace
+}
+
+func (s *Store) segmentAt(number uint64) *segment {
+	seg := &segment{path: segmentPath(s.opt.Dir, number), number: number, faults: s.opt.Faults, mapped: s.mapBytes()}
+	seg.measure()
+	return seg
+}
+
+// rescueSealed takes what is whole of a damaged segment that is not the newest, or sets it aside.
+func (s *Store) rescueSealed(r *recovery, seg *segment, sum *summary, behind *segment, cause error) {
+	q := rescue{seg: seg, cause: cause, behind: behind}
+	if n := len(s.sealed); n > 0 {
+		q.before = s.sealed[n-1].last
+	}
+	if sum != nil {
+		q.runs = make(map[uint32]runSummary, len(sum.Partitions))
+		for _, run := range sum.Partitions {
+			q.runs[run.ID] = run
+		}
+	}
+	seg.detach(errGone)
+	out := s.salvage(q)
+	behind.unmap()
+	if out.copied == nil {
+		s.setAside(seg, sum, cause)
+		return
+	}
+	r.losses = append(r.losses, holeOps(out.lost)...)
+	r.summaries[out.segment] = out.summary()
+	s.sealed = append(s.sealed, out.segment)
+}
+
+// rescueNewest takes what is whole of the newest segment, which is damaged, and reports whether it could.
+func (s *Store) rescueNewest(r *recovery, seg *segment, cause error) bool {
+	q := rescue{seg: seg, cause: cause, spare: r.spare, base: func() *State {
+		for i := len(s.sealed) - 2; i >= 0; i-- {
+			if n, err := s.readNewest(s.sealed[i], 0); err == nil {
+				return n.state
+			}
+		}
+		return newState()
+	}}
+	if n := len(s.sealed); n > 1 {
+		q.before = s.sealed[n-2].last
+	}
+	seg.detach(errGone)
+	out := s.salvage(q)
+	r.unknown = r.unknown || out.broken
+	if out.copied == nil {
+		return false
+	}
+	r.summaries[out.segment] = out.summary()
+	r.unknown = r.unknown || out.segment.last < r.settled
+	s.sealed[len(s.sealed)-1] = out.segment
+	s.state = out.state
+	return true
+}
+
+// noteLosses makes durable what is lost, and keeps offsets that may have been given from being given again.
+func (s *Store) noteLosses(r *recovery) error {
+	s.reportGaps(r)
+	if r.unknown {
+		state, lost := s.durable(), make(map[uint32][]lostRange)
+		for id, p := range state.Partitions {
+			lost[id] = []lostRange{{Hole{p.Next, p.Next + s.opt.SegmentBytes}, s.opt.SegmentBytes}}
+		}
+		s.report(Damage{Path: s.opt.Dir, Err: fmt.Errorf("%w: what the newest records were is not known; every partition goes on behind the offsets that they can have had", ErrMissing), Lost: holesOf(lost)})
+		r.losses = append(r.losses, holeOps(lost)...)
+	}
+	if len(r.losses) == 0 {
+		return nil
+	}
+	g := pendingGroup{seq: s.seq + 1, ops: r.losses}
+	s.seq++
+	err := s.absorb(&g)
+	if errors.Is(err, ErrFull) { // in memory until there is room
+		s.pending = append(s.pending, g)
+		return nil
+	}
+	return err
+}
+
+// reportGaps finds what is missing between the segments, where one is, or was set aside.
+func (s *Store) reportGaps(r *recovery) {
+	if !s.suspicious() {
+		return
+	}
+	known := make(map[uint32][]Hole)
+	for _, o := range r.losses {
+		known[o.info.ID] = append(known[o.info.ID], Hole{o.offset, o.to})
+	}
+	lost := s.findGaps()
+	for id, all := range lost {
+		lost[id] = slices.DeleteFunc(all, func(l lostRange) bool {
+			return slices.ContainsFunc(known[id], func(h Hole) bool { return l.From < h.To && h.From < l.To })
+		})
+		if len(lost[id]) == 0 {
+			delete(lost, id)
+		}
+	}
+	if len(lost) == 0 {
+		return
+	}
+	s.report(Damage{Path: s.opt.Dir, Err: fmt.Errorf("%w: segments are not there", ErrMissing), Lost: holesOf(lost)})
+	r.losses = append(r.losses, holeOps(lost)...)
+}
+
+// suspicious reports whether a segment's number is missing among the others, as that of one that retention dropped is too.
+func (s *Store) suspicious() bool {
+	next := s.active.Load().number
+	for _, seg := range slices.Backward(s.sealed) {
+		if seg.number+1 != next {
+			return true
+		}
+		next = seg.number
+	}
+	return next != 1
 }
 
 // listSegments returns the numbers of the segments in the directory, ascending, and removes what a crash left half made.
@@ -228,6 +365,9 @@ func (s *Store) readNewest(seg *segment, settled uint64) (n newest, err error) {
 	if err := fsx.Check(seg.faults, "segment.open", seg.path); err != nil {
 		return n, seg.opening(err)
 	}
+	if err := syncFile(seg.path); err != nil { // a process that was killed may not have synced what is here
+		return n, seg.opening(err)
+	}
 	data, end, err := mapFile(seg.path)
 	if err != nil {
 		return n, seg.opening(err)
@@ -256,7 +396,7 @@ func (s *Store) readNewest(seg *segment, settled uint64) (n newest, err error) {
 			return seg.damaged(0, err)
 		}
 		n = before
-		if err := dropMeta(seg.path, metas[0].Page); err != nil {
+		if err := dropMeta(seg.path, data, metas[0].Page, metas[1].Page); err != nil {
 			return err
 		}
 		s.takeBack(Damage{Path: seg.path, Err: fmt.Errorf("%w: %w", ErrUnfinished, err)})
@@ -280,6 +420,9 @@ func readNewestFrom(data []byte, m boltfile.Meta, seg *segment) (newest, error) 
 		return nil
 	})
 	n.header = h
+	if err == nil && h.tx != m.TxID {
+		err = fmt.Errorf("meta page %d is of transaction %d, what it leads to of %d", m.Page, m.TxID, h.tx)
+	}
 	if err == nil && h.after != nil {
 		n.state, err = decodeState(h.after)
 	}
@@ -289,13 +432,24 @@ func readNewestFrom(data []byte, m boltfile.Meta, seg *segment) (newest, error) 
 	return n, err
 }
 
-// dropMeta takes a meta page out of use, so that bbolt goes by the other one.
-func dropMeta(path string, page int) error {
+func syncFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	err = f.Sync()
+	return errors.Join(err, f.Close())
+}
+
+// dropMeta takes a meta page out of use: a copy of the other one takes its place.
+func dropMeta(path string, data []byte, page, other int) error {
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteAt(zeros[:], int64(page)*blockSize)
+	b := slices.Clone(data[other*blockSize:][:blockSize])
+	binary.LittleEndian.PutUint64(b, uint64(page)) //nolint:gosec // 0 or 1
+	_, err = f.WriteAt(b, int64(page)*blockSize)
 	if err == nil {
 		err = f.Sync()
 	}
@@ -303,26 +457,30 @@ func dropMeta(path string, page int) error {
 }
 
 // recoverState takes the state from the newest segment that is whole, and makes the active segment.
-func (s *Store) recoverState(summaries map[*segment]*summary, settled uint64) error {
+func (s *Store) recoverState(r *recovery) error {
+	summaries := r.summaries
 	for len(s.sealed) > 0 {
 		seg := s.sealed[len(s.sealed)-1]
-		n, err := s.readNewest(seg, settled)
-		if s.setAside(seg, summaries[seg], err) {
+		n, err := s.readNewest(seg, r.settled)
+		if err == nil && n.summary == nil {
+			seg.checked, seg.created, seg.last = true, n.created, n.last
+			err = seg.writable()
+		}
+		if _, damaged := errors.AsType[*DamageError](err); damaged {
+			if s.rescueNewest(r, seg, err) {
+				break
+			}
+			s.setAside(seg, summaries[seg], err)
 			s.sealed = s.sealed[:len(s.sealed)-1]
-			settled = 0 // that is told
+			r.settled = 0 // that is told
 			continue
 		}
 		if err != nil {
 			return err
 		}
 		seg.checked, seg.created, seg.last = true, n.created, n.last
+		r.unknown = r.unknown || n.last < r.settled
 		if n.summary == nil {
-			if err := seg.writable(); s.setAside(seg, nil, err) {
-				s.sealed = s.sealed[:len(s.sealed)-1]
-				continue
-			} else if err != nil {
-				return err
-			}
 			for id, entries := range n.index {
 				if err := seg.recount(id, entries); err != nil {
 					return err
@@ -422,6 +580,9 @@ func (s *Store) recoverJournal(j *journal, found ring) (err error) {
 		for _, g := range groups {
 			s.replayGroup(g)
 		}
+		if len(s.skipped) > 0 {
+			s.report(Damage{Path: s.opt.Dir, Err: fmt.Errorf("%w: the journal goes on behind them", ErrMissing), Lost: s.skipped})
+		}
 		if err := s.absorb(nil); sound && errors.Is(err, ErrFull) {
 			s.log.Error("the journal cannot be absorbed yet; appends are refused", "err", err)
 			return nil
@@ -458,6 +619,12 @@ func (s *Store) replayGroup(g replayed) {
 			delete(s.logs, o.info.ID)
 		}
 		s.truncated(o)
+		switch o.kind {
+		case opReset:
+			s.replayed[o.info.ID] = o.state.Next
+		case opHole:
+			s.replayed[o.info.ID] = max(s.replayed[o.info.ID], o.to)
+		}
 	}
 	p := pendingGroup{seq: g.seq, ops: g.ops}
 	for _, e := range g.entries {
@@ -466,6 +633,15 @@ func (s *Store) replayGroup(g replayed) {
 			s.log.Warn("journal: a batch of an unknown partition is left out", "group", g.seq, "partition", e.Partition)
 			continue
 		}
+		next, ok := s.replayed[e.Partition]
+		if st := s.state.Partitions[e.Partition]; !ok && st != nil {
+			next = max(st.Next, st.Start)
+		}
+		if base := e.Batch.BaseOffset(); base > next {
+			p.ops = append(p.ops, op{kind: opHole, info: PartitionInfo{ID: e.Partition}, offset: next, to: base, count: base - next})
+			s.skipped[e.Partition] = append(s.skipped[e.Partition], Hole{next, base})
+		}
+		s.replayed[e.Partition] = e.Batch.NextOffset()
 		l.pushTail(g.seq, e.Batch)
 		p.entries, p.bytes = append(p.entries, e), p.bytes+int64(len(e.Batch))
 	}
@@ -475,37 +651,35 @@ func (s *Store) replayGroup(g replayed) {
 	s.seq = g.seq
 }
 
-// setAside renames a segment that err says is damaged and reports whether it did.
-func (s *Store) setAside(seg *segment, sum *summary, err error) bool {
-	if _, ok := errors.AsType[*DamageError](err); !ok {
-		return false
-	}
+// setAside renames a segment that is damaged.
+func (s *Store) setAside(seg *segment, sum *summary, cause error) {
 	seg.detach(errGone)
-	lost := make(map[uint32]Run)
+	lost := make(map[uint32][]Hole)
 	if sum != nil {
 		for _, r := range sum.Partitions {
-			lost[r.ID] = r.run()
+			lost[r.ID] = append(lost[r.ID], Hole{r.Base, r.Next})
 		}
 	}
-	if err := s.moveAside(seg.path, err, lost); err != nil {
+	if err := s.moveAside(seg.path, cause, lost); err != nil {
 		s.log.Error("damaged segment cannot be renamed", "path", seg.path, "err", err)
 	}
-	return true
 }
 
-func (s *Store) moveAside(path string, cause error, lost map[uint32]Run) error {
+// freeName returns a name for a damaged file.
+func freeName(path string) string {
 	to := path + ".damaged"
 	for i := 2; ; i++ {
 		if _, err := os.Lstat(to); errors.Is(err, fs.ErrNotExist) {
-			break
+			return to
 		}
 		to = fmt.Sprintf("%s.damaged-%d", path, i)
 	}
+}
+
+func (s *Store) moveAside(path string, cause error, lost map[uint32][]Hole) error {
+	to := freeName(path)
 	if err := os.Rename(path, to); err != nil {
 		return err
-	}
-	for id, r := range lost {
-		s.log.Error("records are lost with a damaged file", "file", to, "partition", id, "from", r.Base, "to", r.Next-1)
 	}
 	s.report(Damage{Path: to, Err: cause, Lost: lost})
 	return fsx.SyncDir(filepath.Dir(path))
@@ -513,6 +687,11 @@ func (s *Store) moveAside(path string, cause error, lost map[uint32]Run) error {
 
 func (s *Store) report(d Damage) {
 	s.log.Error("damaged file", "file", d.Path, "err", d.Err)
+	for _, id := range slices.Sorted(maps.Keys(d.Lost)) {
+		for _, h := range d.Lost[id] {
+			s.log.Error("records are lost with a damaged file", "file", d.Path, "partition", id, "from", h.From, "to", h.To-1)
+		}
+	}
 	s.damageMu.Lock()
 	s.damage = append(s.damage, d)
 	s.damageMu.Unlock()
@@ -528,25 +707,74 @@ func (s *Store) lookAgain(err error) bool {
 	return errors.As(err, &d) && s.quarantine(d)
 }
 
-// quarantine takes a sealed segment in which a reader found damage out of service. It returns false for the active one.
+// quarantine takes a segment in which a reader found damage out of service, and what is whole of it back into it. It
+// returns false where that is the active one, and cannot be sealed.
 func (s *Store) quarantine(d *DamageError) bool {
+	s.salvageMu.Lock()
+	defer s.salvageMu.Unlock()
+	seg, q, ok := s.suspect(d)
+	if seg == nil {
+		return ok // another reader was first
+	}
+	var out saved
+	if !seg.salvaged { // else it is the device
+		out = s.salvage(q)
+	}
 	s.absorbMu.Lock()
 	defer s.absorbMu.Unlock()
-	i := slices.IndexFunc(s.sealed, func(g *segment) bool { return g.number == d.Segment })
-	if i < 0 {
-		return d.Segment != s.active.Load().number // another reader was first
+	if !slices.Contains(s.sealed, seg) { // it was dropped meanwhile, and what took its place is nobody's
+		if out.copied != nil {
+			_ = os.Remove(seg.path)
+		}
+		return true
 	}
-	seg := s.sealed[i]
-	s.logsMu.RLock()
-	sum := &summary{Last: seg.last}
-	for _, l := range s.logs {
-		if r, ok := l.forget(seg); ok {
-			sum.Partitions = append(sum.Partitions, r)
+	if out.copied == nil {
+		sum := &summary{}
+		for _, run := range q.runs {
+			sum.Partitions = append(sum.Partitions, run)
+		}
+		s.logsMu.RLock()
+		for _, l := range s.logs {
+			l.forget(seg)
+		}
+		s.logsMu.RUnlock()
+		s.sealed = slices.DeleteFunc(slices.Clone(s.sealed), func(g *segment) bool { return g == seg })
+		s.setAside(seg, sum, d)
+		s.measure()
+		return true
+	}
+	s.exchange(seg, out.copied)
+	if ops := holeOps(out.lost); len(ops) > 0 {
+		if _, err := s.submit(ops...); err != nil {
+			s.log.Warn("what is lost cannot be noted in the log", "err", err)
 		}
 	}
-	s.logsMu.RUnlock()
-	s.sealed = slices.Delete(slices.Clone(s.sealed), i, i+1)
-	s.setAside(seg, sum, d)
-	s.measure()
 	return true
+}
+
+// suspect finds the segment of a damage and what salvage has to know of it. An active one is sealed first.
+func (s *Store) suspect(d *DamageError) (*segment, rescue, bool) {
+	s.absorbMu.Lock()
+	defer s.absorbMu.Unlock()
+	if active := s.active.Load(); d.Segment == active.number && d.Path == active.path {
+		if err := s.roll(0); err != nil {
+			if err = s.classify(err); errors.Is(err, ErrFailed) {
+				s.setRefused(err)
+			}
+			return nil, rescue{}, false
+		}
+	}
+	i := slices.IndexFunc(s.sealed, func(g *segment) bool { return g.number == d.Segment })
+	if i < 0 || s.sealed[i] != d.segment && d.segment != nil {
+		return nil, rescue{}, true
+	}
+	seg := s.sealed[i]
+	q := rescue{seg: seg, cause: d, runs: s.runsOf(seg), behind: s.active.Load()}
+	if i > 0 {
+		q.before = s.sealed[i-1].last
+	}
+	if i+1 < len(s.sealed) {
+		q.behind = s.sealed[i+1]
+	}
+	return seg, q, true
 }

@@ -75,7 +75,10 @@ func (s *Store) ScanSegment(number uint64, want func(id uint32) bool, fn func(id
 	if err != nil {
 		return err
 	}
-	return s.inForce(seg, func(_ uint64, entries []Entry) error {
+	s.absorbMu.Lock()
+	v := s.viewOf(seg)
+	s.absorbMu.Unlock()
+	return s.inForce(seg, v, func(_ uint64, entries []Entry) error {
 		for _, e := range entries {
 			if want(e.Partition) {
 				if err := fn(e.Partition, e.Batch); err != nil {
@@ -87,12 +90,19 @@ func (s *Store) ScanSegment(number uint64, want func(id uint32) bool, fn func(id
 	})
 }
 
+// view is what is in force of a segment.
+type view struct {
+	starts map[uint32]int64
+	runs   map[uint32]runSummary
+}
+
+// viewOf takes a view. The caller holds absorbMu.
+func (s *Store) viewOf(seg *segment) view { return view{s.starts(), s.runsOf(seg)} }
+
 // inForce hands the batches of a sealed segment that are neither before their partition's start, nor cut off its end, to
 // fn, commit by commit.
-func (s *Store) inForce(seg *segment, fn func(seq uint64, entries []Entry) error) error {
-	s.absorbMu.Lock()
-	starts, runs := s.starts(), s.runsOf(seg)
-	s.absorbMu.Unlock()
+func (s *Store) inForce(seg *segment, v view, fn func(seq uint64, entries []Entry) error) error {
+	starts, runs := v.starts, v.runs
 	tx, err := seg.begin()
 	if err != nil {
 		return err
@@ -169,8 +179,8 @@ func (s *Store) rewrite(seg *segment, keep func(uint32, record.Batch) (record.Ba
 	}
 	s.absorbMu.Lock()
 	defer s.absorbMu.Unlock()
-	if !slices.Contains(s.sealed, seg) {
-		return 0, removeIfThere(tmp) // a reader has found it damaged
+	if !slices.Contains(s.sealed, seg) || next.overtaken(s.runsOf(seg)) {
+		return 0, removeIfThere(tmp) // a reader has found it damaged, or it was truncated meanwhile
 	}
 	if err := os.Rename(tmp, seg.path); err != nil {
 		return 0, errors.Join(err, removeIfThere(tmp))
@@ -202,6 +212,22 @@ func (s *Store) exchange(old *segment, next *copied) {
 type copied struct {
 	*segment
 	runs map[uint32]runSummary
+	of   map[uint32]runSummary // the runs of the other one, as they were copied
+}
+
+// overtaken reports whether runs were truncated since they were copied.
+func (c *copied) overtaken(now map[uint32]runSummary) bool {
+	for id, r := range now {
+		if was, ok := c.of[id]; ok && was.Next != r.Next {
+			return true
+		}
+	}
+	for id := range c.runs {
+		if _, ok := now[id]; !ok {
+			return true
+		}
+	}
+	return false
 }
 
 // copySegment writes what keep returns of a segment to a new file, and seals and syncs it.
@@ -230,7 +256,10 @@ func (s *Store) copySegment(seg *segment, path string, keep func(uint32, record.
 	if err := w.header(h); err != nil {
 		return nil, err
 	}
-	if err := s.inForce(seg, func(seq uint64, entries []Entry) error {
+	s.absorbMu.Lock()
+	v := s.viewOf(seg)
+	s.absorbMu.Unlock()
+	if err := s.inForce(seg, v, func(seq uint64, entries []Entry) error {
 		kept := entries[:0]
 		for _, e := range entries {
 			w.read += int64(len(e.Batch))
@@ -249,14 +278,11 @@ func (s *Store) copySegment(seg *segment, path string, keep func(uint32, record.
 	if err := w.flush(); err != nil {
 		return nil, err
 	}
-	s.absorbMu.Lock()
-	starts, runs := s.starts(), s.runsOf(seg)
-	s.absorbMu.Unlock()
 	sum := summary{Last: seg.last}
 	made := summarize(seg.last, w.index)
-	c := &copied{runs: make(map[uint32]runSummary)}
-	for id, old := range runs {
-		start, ok := starts[id]
+	c := &copied{runs: make(map[uint32]runSummary), of: v.runs}
+	for id, old := range v.runs {
+		start, ok := v.starts[id]
 		if !ok || old.Next <= start {
 			continue
 		}
@@ -278,6 +304,16 @@ func (s *Store) copySegment(seg *segment, path string, keep func(uint32, record.
 	c.segment = &segment{path: seg.path, number: seg.number, faults: seg.faults, mapped: seg.mapped, sealed: true, last: seg.last, created: h.created, batchBytes: sum.bytes()}
 	c.bytes.Store(w.to.bytes.Load())
 	return c, nil
+}
+
+// summary returns that of the copy.
+func (c *copied) summary() *summary {
+	sum := &summary{Last: c.last}
+	for _, r := range c.runs {
+		sum.Partitions = append(sum.Partitions, r)
+	}
+	slices.SortFunc(sum.Partitions, func(a, b runSummary) int { return cmp.Compare(a.ID, b.ID) })
+	return sum
 }
 
 func removeIfThere(path string) error {

@@ -3,6 +3,8 @@ package store
 import (
 	"errors"
 	"os"
+	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -42,8 +44,8 @@ func TestJournalWithABadBlockLosesItsGroupAlone(t *testing.T) {
 	if len(have) != 9 || have[3] {
 		t.Fatalf("records %v, want all but offset 3", have)
 	}
-	if d := s2.Damage(); len(d) != 1 {
-		t.Fatalf("set aside %+v", d)
+	if d := s2.Damage(); len(d) != 2 || !slices.Equal(d[0].Lost[p.id], []Hole{{3, 4}}) || filepath.Base(d[1].Path) != "journal.damaged" {
+		t.Fatalf("reported %+v", d)
 	}
 	q := newSource(t, s2, "q", 1)
 	q.mustAppend(t, 1, 100)

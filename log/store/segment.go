@@ -44,10 +44,12 @@ type segment struct {
 	faults fsx.Faults
 	mapped int // size of the map, bytes
 
-	lazy    bool   // a copy in the making: nothing is synced
-	sealed  bool   // guarded by Store.absorbMu until true
-	last    uint64 // sequence of the newest commit; as sealed
-	created time.Time
+	lazy bool // a copy in the making: nothing is synced
+
+	salvaged bool   // what was whole of a damaged one
+	sealed   bool   // guarded by Store.absorbMu until true
+	last     uint64 // sequence of the newest commit; as sealed
+	created  time.Time
 
 	bytes      atomic.Int64 // of the file
 	batchBytes int64        // guarded by Store.absorbMu: of the batches in it; as sealed
@@ -102,11 +104,8 @@ func createSegment(dir string, number, last uint64, mapped int, now time.Time, s
 		if err != nil {
 			return err
 		}
-		body := binary.BigEndian.AppendUint64(nil, number)
-		body = binary.BigEndian.AppendUint64(body, uint64(now.UnixMilli()))
-		body = binary.BigEndian.AppendUint64(body, last)
 		return errors.Join(
-			h.Put(keySegment, seal(segmentMagic, body)),
+			h.Put(keySegment, segmentBlock(number, last, txNumber(tx), now)),
 			h.Put(keyState, state.encode()))
 	})
 	if err == nil {
@@ -329,6 +328,8 @@ func (g *segment) commit(seq uint64, ops [][]byte, entries []Entry) (int64, erro
 	return stats.GetPageAlloc() + blockSize, nil
 }
 
+func txNumber(tx *bolt.Tx) uint64 { return uint64(tx.ID()) } //nolint:gosec // it counts up from 0
+
 // putCommit makes the bucket of a commit that comes behind the one with the sequence before.
 func putCommit(tx *bolt.Tx, before, seq uint64, ops [][]byte, entries []Entry) error {
 	b, err := tx.CreateBucket(seqKey(seq))
@@ -337,7 +338,7 @@ func putCommit(tx *bolt.Tx, before, seq uint64, ops [][]byte, entries []Entry) e
 	}
 	b.FillPercent = 1
 	var key []byte // bbolt copies keys
-	sum := commitSum{before: before}
+	sum := commitSum{tx: txNumber(tx), seq: seq, before: before}
 	put := func(partition uint32, n int64, value []byte) error {
 		key = itemKey(key, partition, n)
 		sum.add(key, value)
@@ -376,6 +377,7 @@ func (g *segment) seal(sum summary, index map[uint32][]indexEntry) error {
 				return err
 			}
 		}
+		sum.Tx = txNumber(tx)
 		return h.Put(keySummary, sum.encode())
 	})
 	if err != nil {
@@ -399,7 +401,7 @@ func (g *segment) readHeader() (sum *summary, err error) {
 			return &DamageError{Segment: g.number, Path: g.path, Err: errors.New("no header")}
 		}
 		body, err := unseal(segmentMagic, h.Get(keySegment))
-		if err != nil || len(body) < 24 || binary.BigEndian.Uint64(body) != g.number {
+		if err != nil || len(body) < 32 || binary.BigEndian.Uint64(body) != g.number {
 			return &DamageError{Segment: g.number, Path: g.path, Err: errors.Join(errors.New("header"), err)}
 		}
 		g.created = time.UnixMilli(int64(binary.BigEndian.Uint64(body[8:])))
@@ -456,14 +458,14 @@ func (g *segment) before(tx *bolt.Tx) (uint64, error) {
 		return 0, g.damaged(0, errors.New("no header"))
 	}
 	body, err := unseal(segmentMagic, h.Get(keySegment))
-	if err != nil || len(body) < 24 || binary.BigEndian.Uint64(body) != g.number {
+	if err != nil || len(body) < 32 || binary.BigEndian.Uint64(body) != g.number {
 		return 0, g.damaged(0, errors.Join(errors.New("header"), err))
 	}
 	return binary.BigEndian.Uint64(body[16:]), nil
 }
 
 func (g *segment) damaged(seq uint64, err error) error {
-	return &DamageError{Segment: g.number, Path: g.path, Commit: seq, Err: err}
+	return &DamageError{Segment: g.number, Path: g.path, Commit: seq, Err: err, segment: g}
 }
 
 // DamageError says that a file's contents are not what was written.
@@ -472,6 +474,8 @@ type DamageError struct {
 	Path    string
 	Commit  uint64 // 0 when the damage is outside a commit
 	Err     error
+
+	segment *segment // in which it was found, nil while the store is opened
 }
 
 func (e *DamageError) Error() string {
@@ -490,7 +494,7 @@ func guard(g *segment, fn func() error) (err error) {
 	defer debug.SetPanicOnFault(old)
 	defer func() {
 		if r := recover(); r != nil {
-			err = &DamageError{Segment: g.number, Path: g.path, Err: fmt.Errorf("%v", r)}
+			err = &DamageError{Segment: g.number, Path: g.path, Err: fmt.Errorf("%v", r), segment: g}
 		}
 	}()
 	return fn()

@@ -128,6 +128,12 @@ type Store struct {
 	mapsMu sync.Mutex
 	maps   []*segment // guarded by mapsMu: sealed segments in the order of their last use
 
+	salvageMu sync.Mutex // one rescue at a time; taken before absorbMu
+
+	// Of opening: where the journal's batches end, and what is missing before them, by partition.
+	replayed map[uint32]int64
+	skipped  map[uint32][]Hole
+
 	damageMu sync.Mutex
 	damage   []Damage // guarded by damageMu
 

@@ -241,6 +241,7 @@ func (g *segment) recountRun(id uint32, e *indexEntry) error {
 			return g.damaged(e.seq, errors.New("commit is missing"))
 		}
 		e.records, e.bytes, e.maxTime = 0, 0, math.MinInt64
+		next := e.base
 		c := b.Cursor()
 		for k, v := c.Seek(itemKey(nil, id, e.base)); len(k) == 12 && binary.BigEndian.Uint32(k) == id; k, v = c.Next() {
 			batch, err := shapeOf(k, v)
@@ -250,8 +251,10 @@ func (g *segment) recountRun(id uint32, e *indexEntry) error {
 			if batch.BaseOffset() >= e.next {
 				break
 			}
+			next = batch.NextOffset()
 			e.records, e.bytes, e.maxTime = e.records+int64(batch.Count()), e.bytes+int64(len(v)), max(e.maxTime, batch.MaxTimestamp())
 		}
+		e.next = next
 		return nil
 	})
 }

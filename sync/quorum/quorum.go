@@ -92,7 +92,7 @@ func Open(o Options) (q *Quorum, err error) {
 	if o.Metrics == nil {
 		o.Metrics = NewMetrics(nil)
 	}
-	if err := os.MkdirAll(o.Dir, 0o750); err != nil {
+	if err := fsx.MkdirAll(o.Dir, 0o750); err != nil {
 		return nil, err
 	}
 	lock, err := fsx.LockDir(o.Dir)
