@@ -151,6 +151,7 @@ func (n *Node) openLog(c *config.Config) error {
 		AbsorbInterval: c.Commit.AbsorbInterval.Std(),
 		MaxOpenBytes:   int64(c.Log.MaxPendingBytes),
 		MinFreeBytes:   int64(c.Log.MinFreeBytes),
+		ReserveBytes:   int64(c.Log.ReserveBytes),
 		Linger:         n.linger(c),
 		Faults:         n.faults,
 		Logger:         n.log.With("part", "log"),

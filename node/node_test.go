@@ -35,7 +35,7 @@ func testConfig(dir string) *config.Config {
 	c := config.Default()
 	c.Node.DataDir = dir
 	c.Node.Name = "test"
-	c.Log.MinFreeBytes = 0
+	c.Log.MinFreeBytes, c.Log.ReserveBytes = 0, 0
 	c.Kafka.Listen, c.MQTT.Listen, c.HTTP.Listen = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	c.Resolve(nil)
 	return c

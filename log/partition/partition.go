@@ -60,6 +60,8 @@ type Partition struct {
 	start atomic.Int64
 	gone  atomic.Bool
 
+	urgent atomic.Bool
+
 	mu       sync.Mutex
 	group    *store.Group          // guarded by mu: takes what arrives; nil when nothing has since the last Collect
 	inFlight *store.Group          // guarded by mu: collected, not done
@@ -101,6 +103,10 @@ func (p *Partition) SetEpoch(epoch int32) {
 	p.mu.Unlock()
 }
 
+// SetUrgent says whether records of the partition are taken when there is no room for others, as long as the store's
+// reserve lasts.
+func (p *Partition) SetUrgent(urgent bool) { p.urgent.Store(urgent) }
+
 // EpochEnd answers OffsetForLeaderEpoch for a durable epoch; see store.PartitionState.EpochEnd.
 func (p *Partition) EpochEnd(epoch int32) (int32, int64) {
 	p.mu.Lock()
@@ -124,7 +130,7 @@ func (p *Partition) join() (*store.Group, error) {
 	if p.gone.Load() {
 		return nil, ErrGone
 	}
-	g, err := p.st.Join(p)
+	g, err := p.st.Join(p, p.urgent.Load())
 	if err != nil {
 		return nil, err
 	}

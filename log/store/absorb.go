@@ -48,6 +48,9 @@ func (s *Store) absorbLoop() {
 			err = s.spaceLeft()
 		}
 		s.setRefused(err)
+		if err == nil {
+			s.reserve.fill(s.opt.MinFreeBytes)
+		}
 		s.markSoon()
 		if err != nil && !armed {
 			timer.Reset(freeCheck)
@@ -126,7 +129,7 @@ func (s *Store) absorbAll(extra *pendingGroup) error {
 	if len(groups) == 0 {
 		return nil
 	}
-	if extra != nil {
+	if extra != nil && !extra.urgent {
 		if err := s.spaceLeft(); err != nil { // what is pending has been acknowledged and may use the rest
 			return err
 		}

@@ -31,6 +31,7 @@ type Group struct {
 	sources []Source // guarded by Store.mu while the group is open, then the committer's
 	ops     []op     // likewise
 	probe   bool     // likewise: somebody waits for it although it may be empty
+	urgent  bool     // likewise: it may use what is held in reserve
 	bytes   atomic.Int64
 
 	done   chan struct{}

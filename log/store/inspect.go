@@ -27,6 +27,10 @@ func SegmentNumber(name string) (number uint64, ok bool) {
 	return segmentNumber(stem + segmentSuffix)
 }
 
+// ErrMeta says that one of the two pages is damaged from which all of a segment is reached. What the other one does not lead
+// to is still in the file until something is written to it.
+var ErrMeta = errors.New("a meta page is damaged")
+
 // Problem is one thing in a file that is not what was written.
 type Problem struct {
 	Path      string
@@ -166,7 +170,7 @@ func inspectImage(im *image, number uint64, opt InspectOptions) (*SegmentReport,
 		return nil, err
 	}
 	for _, err := range split(bad) {
-		rep.add(Problem{Path: im.path, Err: err})
+		rep.add(Problem{Path: im.path, Err: fmt.Errorf("%w: %w", ErrMeta, err)})
 	}
 	for _, p := range im.unreadable() {
 		rep.add(p)

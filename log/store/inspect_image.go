@@ -85,7 +85,7 @@ func (im *image) blame(r any) (again bool, err error) {
 	if st, err := os.Stat(im.path); err != nil || st.Size() < int64(len(im.data)) {
 		im.vanished = true
 	}
-	e := unreadableError{int64(at), int64(page)}
+	e := unreadableError{int64(at), int64(page)} //nolint:gosec // of a file that is mapped: at most MaxInt
 	im.bad = append(im.bad, e)
 	return true, e
 }
@@ -169,7 +169,7 @@ func (im *image) headerTree(m boltfile.Meta) (in boltfile.Meta, ok bool) {
 				return
 			}
 			at := 16 + uint64(binary.LittleEndian.Uint32(first[4:]))
-			if binary.LittleEndian.Uint32(first[8:]) != uint32(len(keyHeader)) || at+9 > boltfile.PageSize || !bytes.Equal(p[at:at+1], keyHeader) {
+			if int64(binary.LittleEndian.Uint32(first[8:])) != int64(len(keyHeader)) || at+9 > boltfile.PageSize || !bytes.Equal(p[at:at+1], keyHeader) {
 				return
 			}
 			in.Root = binary.LittleEndian.Uint64(p[at+1:])

@@ -52,6 +52,8 @@ type JournalReader struct {
 	bytes  int64
 	frames []scannedFrame
 	Problems
+
+	headless bool // the header is damaged
 }
 
 // scannedFrame is a block that begins as a frame does.
@@ -109,6 +111,7 @@ func (r *JournalReader) open() {
 	}
 	r.j.size = max(0, r.bytes-blockSize) / blockSize * blockSize
 	if err != nil {
+		r.headless = !errors.Is(err, ErrVersion)
 		r.problem(Problem{Err: fmt.Errorf("header: %w", err)})
 		r.j.nonce = r.guessNonce()
 		return
@@ -120,6 +123,17 @@ func (r *JournalReader) open() {
 		return
 	}
 	r.j.size = size
+}
+
+// Header returns the header block that the frames belong to, nil where the one in the file is right, or where the frames do
+// not tell. With it in its place a journal whose header is damaged can be replayed.
+func (r *JournalReader) Header() []byte {
+	if !r.headless || r.j.nonce == 0 || r.j.size < blockSize {
+		return nil
+	}
+	body := binary.BigEndian.AppendUint64(nil, r.j.nonce)
+	body = binary.BigEndian.AppendUint64(body, uint64(r.j.size))
+	return append(seal(journalMagic, body), zeros[:blockSize-30]...)
 }
 
 // guessNonce returns the nonce that most frames with a right CRC have.

@@ -68,12 +68,12 @@ func (p *pass) run(m boltfile.Meta) (*SegmentReport, error) {
 	p.im.work = 4*int64(len(p.im.data)) + 1<<20
 	if p.opt.HeaderOnly {
 		if in, ok := p.im.headerTree(m); ok {
-			p.walk(in, func(path [][]byte, key, value []byte) error { return p.header(path, key, value) })
+			_ = p.walk(in, p.header) // what is wrong is not looked for
 			p.h.found = true
 			p.guarded(p.begin)
 			return p.rep, nil
 		}
-		p.walk(m, func(path [][]byte, key, value []byte) error {
+		_ = p.walk(m, func(path [][]byte, key, value []byte) error { // likewise
 			if len(path) > 0 && bytes.Equal(path[0], keyHeader) {
 				return p.header(path[1:], key, value)
 			}
@@ -236,7 +236,7 @@ func (p *pass) end() {
 
 // findCuts finds what the commits truncate.
 func (p *pass) findCuts(m boltfile.Meta) {
-	p.walk(m, func(path [][]byte, key, value []byte) error {
+	_ = p.walk(m, func(path [][]byte, key, value []byte) error { // the walk that follows tells
 		if len(path) != 1 || len(path[0]) != 8 || len(key) != 12 || binary.BigEndian.Uint32(key) != opPartition || len(value) == 0 || value[0] != opReset {
 			return nil
 		}

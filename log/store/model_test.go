@@ -298,7 +298,9 @@ func (m *model) appends(steps map[string]func(*rapid.T), must func(error)) {
 			if pr == nil || pr.TxnStart < 0 {
 				continue
 			}
+			n.src.mu.Lock()
 			g, b, err := n.src.appendReady(record.NewMarker(id, pr.Epoch, record.Marker{Commit: id == 2, CoordinatorEpoch: 1}, 1000))
+			n.src.mu.Unlock()
 			must(err)
 			n.batches = append(n.batches, b)
 			n.state.Apply(b)

@@ -60,7 +60,7 @@ func (s *Store) commitEmpty(g *Group) {
 
 // mark notes in the journal what is settled. The committer calls it, and Close.
 func (s *Store) mark() error {
-	off, err := s.reserve(s.seq+1, blockSize)
+	off, err := s.place(s.seq+1, blockSize)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ type Stats struct {
 	SegmentBytes int64 // of all segment files
 	ActiveBytes  int64 // of the one that is written to
 	JournalBytes int64 // of the journal file
+	ReserveBytes int64 // held for urgent sources
 }
 
 // Sealed has a value when a segment was sealed, which is when retention may find something to do.
@@ -28,7 +29,7 @@ func (s *Store) BatchBytes() int64 { return s.batchBytes.Load() }
 func (s *Store) Stats() Stats {
 	s.absorbMu.Lock()
 	defer s.absorbMu.Unlock()
-	st := Stats{Segments: len(s.sealed) + 1, ActiveBytes: s.active.Load().bytes.Load(), JournalBytes: s.journal.size + blockSize}
+	st := Stats{Segments: len(s.sealed) + 1, ActiveBytes: s.active.Load().bytes.Load(), JournalBytes: s.journal.size + blockSize, ReserveBytes: s.reserve.bytes()}
 	st.SegmentBytes = st.ActiveBytes
 	for _, seg := range s.sealed {
 		st.SegmentBytes += seg.bytes.Load()
@@ -54,7 +55,7 @@ func (s *Store) Reclaim() (freed int64, err error) {
 	for _, seg := range slices.Clone(s.sealed) {
 		live, all := s.liveBytes(seg, starts)
 		switch {
-		case live == 0:
+		case live == 0 && !s.standsFor(seg, starts):
 			freed += seg.bytes.Load()
 			errs = append(errs, s.drop(seg))
 		case live*100 < all*rewriteBelow:
@@ -133,6 +134,19 @@ func (s *Store) runsOf(seg *segment) map[uint32]runSummary {
 		l.mu.RUnlock()
 	}
 	return runs
+}
+
+// standsFor reports whether a segment without records tells that compaction took those of some offsets, as long as the
+// state does not say so.
+func (s *Store) standsFor(seg *segment, starts map[uint32]int64) bool {
+	for id, r := range s.runsOf(seg) {
+		if start, ok := starts[id]; ok && start < r.Next {
+			if p := s.state.Partitions[id]; p != nil && p.Cleaned < r.Next {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (s *Store) liveBytes(seg *segment, starts map[uint32]int64) (live, all int64) {

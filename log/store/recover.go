@@ -71,6 +71,9 @@ func Open(opt Options) (_ *Store, err error) {
 			err = errors.Join(err, s.closeFiles())
 		}
 	}()
+	if s.reserve, err = openReserve(opt.Dir, opt.ReserveBytes, opt.Logger); err != nil {
+		return nil, err
+	}
 	if err := s.recover(); err != nil {
 		return nil, fmt.Errorf("open log in %s: %w", opt.Dir, err)
 	}
@@ -78,6 +81,9 @@ func Open(opt Options) (_ *Store, err error) {
 		err = fmt.Errorf("%w: the journal could not be absorbed", ErrFull)
 	}
 	s.setRefused(err)
+	if err == nil {
+		s.reserve.fill(opt.MinFreeBytes)
+	}
 	err = nil // of Open
 	s.wg.Add(2)
 	go s.commitLoop()
@@ -505,6 +511,9 @@ func (s *Store) recoverState(r *recovery) error {
 			last = s.sealed[n-1].last
 		}
 		seg, err := createSegment(s.opt.Dir, s.nextNumber(), last, s.mapBytes(), s.opt.Now(), s.state, s.opt.Faults)
+		if n := len(s.sealed); n > 0 && errors.Is(s.classify(err), ErrFull) { // the newest one stands for it until there is room
+			seg, err = s.reactivate()
+		}
 		if err != nil {
 			return err
 		}
@@ -528,6 +537,19 @@ func (s *Store) recoverState(r *recovery) error {
 		l.sealed = unwrap(l.sealed, end)
 	}
 	return nil
+}
+
+// reactivate makes the newest sealed segment the active one, to be read but not to be written: the first commit that finds
+// room begins the next one.
+func (s *Store) reactivate() (*segment, error) {
+	n := len(s.sealed)
+	seg := s.sealed[n-1]
+	found, err := s.readNewest(seg, 0)
+	if err != nil {
+		return nil, err
+	}
+	s.sealed, s.activeIndex = s.sealed[:n-1], found.index
+	return seg, nil
 }
 
 // nextNumber returns a segment number that no file of the directory has, damaged ones included.
@@ -601,7 +623,10 @@ func (s *Store) recoverJournal(j *journal, found ring) (err error) {
 			return err
 		}
 	}
-	s.journal, err = createJournal(s.opt.Dir, s.opt.JournalBytes, s.opt.Faults)
+	if s.journal, err = createJournal(s.opt.Dir, s.opt.JournalBytes, s.opt.Faults); err != nil && j != nil && found.damage == nil && errors.Is(s.classify(err), ErrFull) {
+		s.log.Warn("journal keeps its size: there is no room for a new one", "bytes", j.size, "wanted", s.opt.JournalBytes)
+		s.journal, err = openJournal(s.opt.Dir, s.opt.Faults)
+	}
 	if err == nil {
 		s.journal.settled.Store(s.seq)
 	}

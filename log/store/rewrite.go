@@ -185,6 +185,7 @@ func (s *Store) rewrite(seg *segment, keep func(uint32, record.Batch) (record.Ba
 	if err := os.Rename(tmp, seg.path); err != nil {
 		return 0, errors.Join(err, removeIfThere(tmp))
 	}
+	s.m.SegmentBytes.Add(float64(next.bytes.Load()))
 	s.exchange(seg, next)
 	err = fsx.SyncDir(s.opt.Dir)
 	s.log.Debug("segment rewritten", "segment", seg.number, "before", seg.bytes.Load(), "after", next.bytes.Load())

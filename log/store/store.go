@@ -36,7 +36,8 @@ type Options struct {
 	AbsorbInterval time.Duration // after which one starts anyway: 1 s
 	Linger         time.Duration // how long a group is held open: 0
 	MaxOpenBytes   int64         // of batches that may wait for the committer: 16 MiB
-	MinFreeBytes   int64         // of the device, below which appends are refused: 0
+	MinFreeBytes   int64         // of the device, below which appends are refused, those of urgent sources excepted: 0
+	ReserveBytes   int64         // of the device, held for urgent sources: 0
 	MaxMaps        int           // sealed segments mapped at a time: 32, 6 where int has 32 bits
 	Faults         fsx.Faults    // for tests
 	Now            func() time.Time
@@ -134,6 +135,8 @@ type Store struct {
 	replayed map[uint32]int64
 	skipped  map[uint32][]Hole
 
+	reserve *reserve
+
 	damageMu sync.Mutex
 	damage   []Damage // guarded by damageMu
 
@@ -145,6 +148,7 @@ type pendingGroup struct {
 	ops     []op
 	entries []Entry
 	bytes   int64
+	urgent  bool
 }
 
 // kept is what keeping the group in memory costs, in bytes.
@@ -158,14 +162,16 @@ func (s *Store) Log(id uint32) *Log {
 }
 
 // Join adds a source to the open group and returns the group. The source calls it when the first batch gathers after a
-// Collect, holding the mutex that its Collect takes.
-func (s *Store) Join(src Source) (*Group, error) {
+// Collect, holding the mutex that its Collect takes. An urgent one is taken when there is no room for others, as long as
+// the reserve lasts.
+func (s *Store) Join(src Source, urgent bool) (*Group, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.takes(); err != nil {
+	if err := s.takes(); err != nil && (!urgent || s.closed || s.failing || !errors.Is(err, ErrFull)) {
 		return nil, err
 	}
 	g := s.open
+	g.urgent = g.urgent || urgent
 	g.sources = append(g.sources, src)
 	if len(g.sources) == 1 && len(g.ops) == 0 {
 		signal(s.wake)
@@ -418,6 +424,9 @@ func (s *Store) commitOpen() {
 		size += int64(len(e.Batch))
 	}
 	err := s.write(g, entries, size)
+	if errors.Is(err, ErrFull) && g.urgent && s.spend() {
+		err = s.write(g, entries, size)
+	}
 	if err != nil {
 		s.fail(g, err)
 		return
@@ -471,7 +480,7 @@ func (s *Store) write(g *Group, entries []Entry, size int64) error {
 	seq := s.seq + 1
 	n := frameSize(raw, entries)
 	if size >= s.opt.DirectBytes || n > s.journal.size/2 { // the frame of many small things may be as large as the ring
-		if err := s.absorb(&pendingGroup{seq, g.ops, entries, size}); err != nil {
+		if err := s.absorb(&pendingGroup{seq: seq, ops: g.ops, entries: entries, bytes: size, urgent: g.urgent}); err != nil {
 			return err
 		}
 		s.seq = seq
@@ -483,7 +492,7 @@ func (s *Store) write(g *Group, entries []Entry, size int64) error {
 		signal(s.absorbSoon) // which looks at free space, and has the commit marked
 		return nil
 	}
-	off, err := s.reserve(seq, n)
+	off, err := s.place(seq, n)
 	if err != nil {
 		return err
 	}
@@ -508,7 +517,7 @@ func (s *Store) write(g *Group, entries []Entry, size int64) error {
 		}
 	}
 	s.pendMu.Lock()
-	p := pendingGroup{seq, g.ops, entries, size}
+	p := pendingGroup{seq: seq, ops: g.ops, entries: entries, bytes: size}
 	s.pending = append(s.pending, p)
 	s.pendingBytes += p.kept()
 	full := s.pendingBytes >= s.opt.AbsorbBytes
@@ -532,8 +541,8 @@ func (s *Store) truncated(o op) {
 	}
 }
 
-// reserve finds room in the journal, waiting for absorptions as long as they succeed.
-func (s *Store) reserve(seq uint64, n int64) (int64, error) {
+// place finds room in the journal, waiting for absorptions as long as they succeed.
+func (s *Store) place(seq uint64, n int64) (int64, error) {
 	for {
 		s.pendMu.Lock()
 		off, ok := s.journal.reserve(seq, n)

@@ -49,6 +49,7 @@ type source struct {
 	mu sync.Mutex
 	id uint32
 
+	urgent  bool
 	group   *Group
 	queue   []record.Batch
 	next    int64
@@ -82,24 +83,22 @@ func (s *source) append(n, size int) (*Group, error) {
 // appendBatch is append of a batch that change has changed before.
 func (s *source) appendBatch(n, size int, change func(record.Batch)) (*Group, record.Batch, error) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	values := make([][]byte, n)
 	for i := range values {
 		values[i] = value(s.id, s.next+int64(i), size)
 	}
 	b := makeBatch(s.next, 1000+s.next, values...)
-	s.mu.Unlock()
 	if change != nil {
 		change(b)
 	}
 	return s.appendReady(b)
 }
 
-// appendReady adds a batch.
+// appendReady adds a batch. The caller holds mu.
 func (s *source) appendReady(b record.Batch) (*Group, record.Batch, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.group == nil {
-		g, err := s.st.Join(s)
+		g, err := s.st.Join(s, s.urgent)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -67,6 +67,10 @@ type Log struct {
 	// left that may go, producing is refused, and resumes by itself.
 	MinFreeBytes Size `toml:"min_free_bytes" min:"0" max:"1024TiB"`
 
+	// Space held by a file for alarms (topics with a culvert.priority of 8 or 9), whoever fills the device: it is given up
+	// when they need it and held again when there is room.
+	ReserveBytes Size `toml:"reserve_bytes" min:"0" max:"1GiB"`
+
 	// How long records are kept, for topics without a retention.ms of their own. Nothing expires by time while the system
 	// says that nobody has set the clock, or when it has leapt forward by more than a day in the last ten minutes.
 	Retention Duration `toml:"retention" min:"1m" also:"unlimited" reload:"yes"`
@@ -345,6 +349,7 @@ func Default() *Config {
 			JournalBytes:     8 * MiB,
 			MaxPendingBytes:  16 * MiB,
 			MinFreeBytes:     64 * MiB,
+			ReserveBytes:     16 * MiB,
 			Retention:        Duration(7 * 24 * time.Hour),
 			RetentionBytes:   Unlimited,
 			NumPartitions:    1,

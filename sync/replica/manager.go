@@ -196,6 +196,7 @@ func (m *Manager) Reconcile(s *meta.State) error {
 				delete(m.found, k)
 			}
 			p.config.Store(&config)
+			p.log.SetUrgent(config.Priority >= meta.AlarmPriority)
 			p.siblings.Store(int32(len(t.Partitions)))
 			if p.epoch.Swap(mp.LeaderEpoch) != mp.LeaderEpoch || p.log.End() == 0 {
 				p.log.SetEpoch(mp.LeaderEpoch)
