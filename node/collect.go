@@ -13,22 +13,24 @@ const (
 	// of the processor for some ten megabytes. The memory limit holds in any case.
 	calmPercent = 100
 	busyPercent = 400
-	// busyRate is how many bytes of batches a second count as bulk; calmAfter is for how long there must be less.
-	busyRate  = 16 << 20
-	calmAfter = 5
+	// busyBytes is how many bytes of batches from one look to the next count as bulk; calmAfter is how many looks there
+	// must be less.
+	collectLook = 250 * time.Millisecond
+	busyBytes   = 4 << 20
+	calmAfter   = 40
 )
 
 // collector decides how often garbage is collected.
 type collector struct {
 	percent int
 	last    int64
-	calm    int // seconds
+	calm    int // looks
 }
 
-// look takes the bytes committed so far, once a second, and returns the percentage, and whether it has changed.
+// look takes the bytes committed so far and returns the percentage, and whether it has changed.
 func (c *collector) look(bytes int64) (percent int, changed bool) {
 	before := c.percent
-	if bytes-c.last >= busyRate {
+	if bytes-c.last >= busyBytes {
 		c.percent, c.calm = busyPercent, 0
 	} else if c.calm++; c.calm >= calmAfter {
 		c.percent = calmPercent
@@ -44,7 +46,7 @@ func (n *Node) paceCollections(ctx context.Context) {
 	}
 	c := collector{percent: calmPercent}
 	defer debug.SetGCPercent(calmPercent)
-	t := time.NewTicker(time.Second)
+	t := time.NewTicker(collectLook)
 	defer t.Stop()
 	for {
 		select {

@@ -6,17 +6,20 @@ func TestGarbageIsCollectedLessOftenWhileBulkDataFlows(t *testing.T) {
 	c := collector{percent: calmPercent}
 	total := int64(0)
 	for i, step := range []struct {
-		bytes   int64
-		percent int
+		bytes   int64 // in each look
+		looks   int
+		percent int // at each of them
 	}{
-		{1 << 20, calmPercent}, {busyRate, busyPercent}, {busyRate, busyPercent}, {0, busyPercent}, {0, busyPercent}, {busyRate, busyPercent},
-		{0, busyPercent}, {0, busyPercent}, {0, busyPercent}, {0, busyPercent}, {0, calmPercent}, {0, calmPercent}, {busyRate, busyPercent},
+		{busyBytes - 1, 3, calmPercent}, {busyBytes, 2, busyPercent}, {0, calmAfter - 1, busyPercent}, {busyBytes, 1, busyPercent},
+		{0, calmAfter - 1, busyPercent}, {0, 2, calmPercent}, {busyBytes, 1, busyPercent},
 	} {
-		total += step.bytes
-		before := c.percent
-		got, changed := c.look(total)
-		if got != step.percent || changed != (got != before) {
-			t.Fatalf("second %d, %d bytes more: %d percent, changed %v; want %d", i, step.bytes, got, changed, step.percent)
+		for range step.looks {
+			total += step.bytes
+			before := c.percent
+			got, changed := c.look(total)
+			if got != step.percent || changed != (got != before) {
+				t.Fatalf("step %d, %d bytes more: %d percent, changed %v; want %d", i, step.bytes, got, changed, step.percent)
+			}
 		}
 	}
 }
