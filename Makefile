@@ -23,6 +23,8 @@ BUILD = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X m
 
 KILLS    ?= 1000
 CUTS     ?= 10000
+HISTORIES ?= 2000
+FLIPS    ?= 2000
 FUZZTIME ?= 30s
 ARGS     ?=
 
@@ -89,8 +91,14 @@ cross: ## Build and compare every target's binary, run those of 64- and 32-bit A
 
 .PHONY: soak
 soak: CUTS = 1000
-soak: ## Kill the node under load KILLS times, cut an emulated machine's power CUTS times, fill its disk, damage its files
+soak: HISTORIES = 100000
+soak: FLIPS = 100000
+soak: model ## Kill the node under load KILLS times, cut an emulated machine's power CUTS times, fill its disk, damage its files
 	$(GO) test -tags soak -count=1 -timeout 6h -v ./node/soak -args -kills $(KILLS) -cuts $(CUTS) -kernel $(KERNEL) $(ARGS)
+
+.PHONY: model
+model: ## Compare the store with a naive one in HISTORIES random histories, and flip FLIPS bits in its files
+	CULVERT_FLIPS=$(FLIPS) $(GO) test -count=1 -timeout 24h -v -run 'TestStoreIsWhatANaiveLogWouldBe|TestFlippedBitsNeverReachAReader' ./log/store -rapid.checks=$(HISTORIES) -rapid.nofailfile
 
 .PHONY: kernel
 kernel: $(KERNEL) ## Fetch the kernel of soak's emulated machine (needs Debian; QEMU comes with qemu-system-x86)
