@@ -96,6 +96,7 @@ type Node struct {
 	reconciled  int64                         // guarded by reconcileMu: version of the newest state told to Reconcile
 	outOfStep   atomic.Bool                   // the last Reconcile failed
 	segment     int64                         // up to which a segment grows, bytes
+	reserve     int64                         // held for alarms, bytes
 }
 
 // listener is an address the node listens on.
@@ -140,7 +141,7 @@ func (n *Node) close(ctx context.Context) error {
 }
 
 func (n *Node) openLog(c *config.Config) error {
-	n.segment = n.fittingSegment(c)
+	n.segment, n.reserve = n.fittingSegment(c), n.fittingReserve(c)
 	opt := store.Options{
 		Dir:            logDir(c),
 		SegmentBytes:   n.segment,
@@ -151,7 +152,7 @@ func (n *Node) openLog(c *config.Config) error {
 		AbsorbInterval: c.Commit.AbsorbInterval.Std(),
 		MaxOpenBytes:   int64(c.Log.MaxPendingBytes),
 		MinFreeBytes:   int64(c.Log.MinFreeBytes),
-		ReserveBytes:   int64(c.Log.ReserveBytes),
+		ReserveBytes:   n.reserve,
 		Linger:         n.linger(c),
 		Faults:         n.faults,
 		Logger:         n.log.With("part", "log"),

@@ -16,7 +16,7 @@ import (
 func (n *Node) limits(c *config.Config) replica.Limits {
 	dir := logDir(c)
 	return replica.Limits{
-		MaxBytes: int64(c.Log.MaxBytes), MinFree: int64(c.Log.MinFreeBytes), SegmentBytes: n.segment,
+		MaxBytes: int64(c.Log.MaxBytes), MinFree: int64(c.Log.MinFreeBytes), SegmentBytes: n.segment, Reserve: n.reserve,
 		Free: func() (int64, error) { return fsx.FreeBytes(dir) },
 	}
 }
@@ -27,6 +27,8 @@ const (
 	// fewestSegments is into how many segments the room of the log is divided at least: space is given back in segments,
 	// and as much as one and a half of them is kept free for the active one and for those that are rewritten.
 	fewestSegments = 16
+	// reserveShare is what share of the room the reserve for alarms takes at the most.
+	reserveShare = 16
 	// leastSegment is a size below which dividing costs more than it gives.
 	leastSegment = 1 << 20
 )
@@ -47,6 +49,18 @@ func (n *Node) fittingSegment(c *config.Config) int64 {
 	}
 	n.log.Info("segments are smaller than log.segment_bytes, because there is room for a few of those only", "segment_bytes", fitting, "room", room)
 	return fitting
+}
+
+// fittingReserve is how much space is held for alarms: what the configuration says, or less where that is a large part of
+// what there is.
+func (n *Node) fittingReserve(c *config.Config) int64 {
+	want := int64(c.Log.ReserveBytes)
+	room, err := logRoom(c)
+	if err != nil || room/reserveShare >= want {
+		return want
+	}
+	n.log.Info("the reserve for alarms is smaller than log.reserve_bytes, because there is little room", "reserve_bytes", room/reserveShare, "room", room)
+	return room / reserveShare
 }
 
 // logRoom returns how much the log can take: what it has and what is free, within its limits.

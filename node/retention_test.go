@@ -158,10 +158,10 @@ func TestLedgerAddsUpWhileTheCentreIsAwayAndAfterItIsBack(t *testing.T) {
 
 func TestSegmentsAreSmallWhereTheLogIs(t *testing.T) {
 	c := testConfig(t.TempDir())
-	c.Log.MaxBytes = 128 << 20
+	c.Log.MaxBytes, c.Log.ReserveBytes = 128<<20, 16<<20
 	r := start(t, c)
-	if got := r.limits(c).SegmentBytes; got != 8<<20 {
-		t.Errorf("segments of %d bytes in a log of %v", got, c.Log.MaxBytes)
+	if l := r.limits(c); l.SegmentBytes != 8<<20 || l.Reserve != 8<<20 {
+		t.Errorf("segments of %d bytes and a reserve of %d in a log of %v", l.SegmentBytes, l.Reserve, c.Log.MaxBytes)
 	}
 	c = testConfig(t.TempDir())
 	c.Log.MaxBytes, c.Log.SegmentBytes = 4<<20, 1<<20

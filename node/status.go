@@ -101,7 +101,7 @@ func (n *Node) topicStatus(forwarded map[partitionKey]upstream.PartitionStatus) 
 
 func (n *Node) logStatus(dir string) admin.LogStatus {
 	st := n.store.Stats()
-	l := admin.LogStatus{Segments: st.Segments, DiskBytes: st.SegmentBytes + st.JournalBytes, Device: n.meter.Read()}
+	l := admin.LogStatus{ReserveBytes: st.ReserveBytes, ReserveWanted: n.reserve, Segments: st.Segments, DiskBytes: st.SegmentBytes + st.JournalBytes, Device: n.meter.Read()}
 	if free, err := fsx.FreeBytes(dir); err == nil {
 		l.FreeBytes = free
 	}

@@ -162,6 +162,9 @@ func printStore(w io.Writer, l *admin.LogStatus, dir string) error {
 	}
 	addFlash(&t, l)
 	t.add("commit", fmt.Sprintf("p50 %s, p99 %s", humanSeconds(l.CommitP50), humanSeconds(l.CommitP99)))
+	if l.ReserveBytes < l.ReserveWanted {
+		t.add("RESERVE", fmt.Sprintf("%s of %s are held for alarms: they have used it, or there is no room", humanBytes(l.ReserveBytes), humanBytes(l.ReserveWanted)))
+	}
 	if l.Lost > 0 {
 		t.add("LOST", fmt.Sprintf("%d records gone before they were forwarded; `culvert status --ledger` tells of which topics", l.Lost))
 	}

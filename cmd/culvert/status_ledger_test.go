@@ -9,7 +9,7 @@ import (
 
 func TestTheLedgerIsShownAsATable(t *testing.T) {
 	source := &statusSource{admin.Status{
-		Ready: true, Log: admin.LogStatus{Lost: 20, RetentionHeld: "the clock is not synchronised"},
+		Ready: true, Log: admin.LogStatus{ReserveWanted: 16 << 20, Lost: 20, RetentionHeld: "the clock is not synchronised"},
 		Topics: []admin.Topic{
 			{Name: "__consumer_offsets", Internal: true, Priority: 5, Ledger: admin.Ledger{Accepted: 5, Stored: 5}, Partitions: []admin.Partition{{End: 5}}},
 			{Name: "telemetry", Priority: 5, Ledger: admin.Ledger{Accepted: 578442, Stored: 578342, Forwarded: 578423, Expired: 60, Lost: 20, Superseded: 13, Damaged: 7},
@@ -34,6 +34,7 @@ zigbee     9         10        1       9        0     0           0        -
 	for _, want := range []string{
 		"LOST          20 records gone before they were forwarded; `culvert status --ledger` tells of which topics\n",
 		"EXPIRY WAITS  the clock is not synchronised\n",
+		"RESERVE       0 B of 16.0 MiB are held for alarms: they have used it, or there is no room\n",
 	} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("no %q in\n%s", want, stdout)

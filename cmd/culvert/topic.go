@@ -81,7 +81,7 @@ func newTopicCreateCmd(o *clientOptions) *cobra.Command {
 		Long: `Create topics. Without --partitions they get as many as the node's configuration says (log.num_partitions). The
 settings are those of Kafka's topics, like retention.ms, retention.bytes, max.message.bytes or cleanup.policy, and
 culvert.priority: which topics give way first when the disk is full, 0 to 9 (5 without it; 8 and 9 are alarms, which
-go only when nothing else is left).`,
+have reserved space and go only when nothing else is left).`,
 		Example: `  culvert topic create telemetry
   culvert topic create telemetry --partitions 4 --config retention.ms=86400000 --if-not-exists
   culvert topic create alarms --config culvert.priority=9`,

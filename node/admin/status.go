@@ -48,6 +48,8 @@ type LogStatus struct {
 	Refusing      string   `json:"refusing,omitempty"` // why nothing is taken, like a full disk
 	Damaged       []string `json:"damaged,omitempty"`  // files that were set aside
 
+	ReserveBytes  int64  `json:"reserve_bytes"`            // held on the device for alarms
+	ReserveWanted int64  `json:"reserve_wanted_bytes"`     // to be held: less is while alarms need it, or there is no room
 	Lost          int64  `json:"lost_records"`             // of all topics that there are, ever: gone before they were forwarded
 	RetentionHeld string `json:"retention_held,omitempty"` // why nothing expires by time at present, like a clock that nobody set
 

@@ -64,11 +64,12 @@ type Log struct {
 	MaxBytes Size `toml:"max_bytes" min:"4MiB" max:"1024TiB" also:"0"`
 
 	// Free space that is left to the rest of the machine. When it is reached records go as for max_bytes. Where nothing is
-	// left that may go, producing is refused, and resumes by itself.
+	// left that may go, producing is refused, and resumes by itself. Alarms, of topics whose culvert.priority is 8 or 9, may
+	// use it.
 	MinFreeBytes Size `toml:"min_free_bytes" min:"0" max:"1024TiB"`
 
 	// Space held by a file for alarms (topics with a culvert.priority of 8 or 9), whoever fills the device: it is given up
-	// when they need it and held again when there is room.
+	// when they need it and held again when there is room. It is smaller where the log has room for less than 16 times as much.
 	ReserveBytes Size `toml:"reserve_bytes" min:"0" max:"1GiB"`
 
 	// How long records are kept, for topics without a retention.ms of their own. Nothing expires by time while the system

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/culvert-mq/culvert/node/soak/rig"
@@ -236,6 +238,79 @@ func TestLogGivesWayToWhatElseFillsTheCard(t *testing.T) {
 	if tel := l[topicTelemetry]; tel.Accepted != 9*640 || tel.Lost == 0 {
 		t.Errorf("telemetry: %+v", tel)
 	}
+}
+
+// TestAlarmsAreTakenOnACardWithoutABlock fills the card to the last block, with a log of which nothing may give way: what is
+// held in reserve for alarms takes them, and is held again when there is room.
+func TestAlarmsAreTakenOnACardWithoutABlock(t *testing.T) {
+	dir := smallDisk(t)
+	n := newNode(t)
+	n.Data = filepath.Join(dir, "data")
+	conf := config("")
+	conf["log"] = fmt.Sprintf("journal_bytes = \"1MiB\"\nmin_free_bytes = %d\nreserve_bytes = \"4MiB\"\n", minFree)
+	serve(t, n, conf)
+	configureTopics(t, n.Kafka, 1, keepsAll, topicProbe)
+	configureTopics(t, n.Kafka, 1, map[string]string{"culvert.priority": "9"}, topicAlarms)
+	held := func(want int64) {
+		t.Helper()
+		var s struct {
+			Log struct {
+				Reserve int64 `json:"reserve_bytes"`
+			} `json:"log"`
+		}
+		for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+			out, err := exec.CommandContext(t.Context(), n.Binary, "status", "--http", n.HTTP, "--output", "json").Output()
+			if ended, ok := errors.AsType[*exec.ExitError](err); err != nil && (!ok || ended.ExitCode() != 1) { // 1: a full disk
+				t.Fatal(err)
+			}
+			if err := json.Unmarshal(out, &s); err != nil {
+				t.Fatal(err)
+			}
+			if s.Log.Reserve == want {
+				return
+			}
+			if time.Now().After(end) {
+				t.Fatalf("%d bytes are held in reserve, want %d", s.Log.Reserve, want)
+			}
+		}
+	}
+	held(4 << 20)
+	refused := &source{topic: topicProbe, errs: make(chan error, 1)}
+	alarms := &source{topic: topicAlarms, errs: make(chan error, 1)}
+	ctx, cancel := context.WithCancel(t.Context())
+	var working sync.WaitGroup
+	working.Go(func() { refused.run(ctx, n.Kafka, 8<<10, 1<<20) })
+	working.Go(func() { alarms.run(ctx, n.Kafka, 1000, 200_000) })
+	pause(t, time.Second)
+	filler := fill(t, dir, 0)
+	select {
+	case err := <-refused.errs:
+		if !errors.Is(err, kerr.KafkaStorageError) {
+			t.Errorf("refused with %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("what is no alarm is taken without a block left")
+	}
+	before := alarms.acked.Load()
+	pause(t, 5*time.Second)
+	select {
+	case err := <-alarms.errs:
+		t.Errorf("an alarm was refused: %v", err)
+	default:
+	}
+	if taken := alarms.acked.Load() - before; taken < 500 {
+		t.Errorf("%d alarms were taken in 5 s", taken)
+	}
+	cancel()
+	working.Wait()
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	held(4 << 20)
+	if a := ledgers(t, n)[topicAlarms]; a != (counts{Accepted: alarms.acked.Load(), Stored: alarms.acked.Load()}) {
+		t.Errorf("alarms: %+v, %d were acknowledged", a, alarms.acked.Load())
+	}
+	whole(t, n, topicAlarms, 0, alarms.acked.Load())
 }
 
 // counts are a topic's ledger in the status.

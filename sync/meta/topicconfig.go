@@ -100,7 +100,7 @@ var TopicConfigs = newTable([]ConfigDef{
 		Doc:    "The older form of message.timestamp.before.max.ms and after.max.ms." + ignored + "use those."},
 	{Name: keyPriority, Type: TypeInt, Default: "5", check: between(0, MaxPriority),
 		Doc: "Which topics give way first when the log has reached log.max_bytes or the device log.min_free_bytes: 0 goes first, 9 last, of equals the oldest records. " +
-			"8 and 9 are alarms: they go only when nothing else is left, and only as far as a limit is exceeded. Topics whose cleanup.policy has no delete never go."},
+			"8 and 9 are alarms: they may use the space of log.min_free_bytes and log.reserve_bytes, and go only when nothing else is left and there is no room for new ones. Topics whose cleanup.policy has no delete never go."},
 	{Name: "remote.storage.enable", Type: TypeBoolean, Default: "false", check: never,
 		Doc: "Whether old records move to remote storage. Always false."},
 	{Name: "remote.log.copy.disable", Type: TypeBoolean, Default: "false", check: never,

@@ -18,6 +18,7 @@ type Limits struct {
 	MaxBytes     int64                 // of segments and journal; 0: as much as the device has
 	MinFree      int64                 // of the device, to be left to others
 	SegmentBytes int64                 // up to which the active segment grows
+	Reserve      int64                 // that the store holds for alarms while there is room
 	Free         func() (int64, error) // what the device has left; nil: only MaxBytes counts
 }
 
@@ -37,8 +38,12 @@ func (m *Manager) need(l Limits) (need, error) {
 		if err != nil {
 			return need{}, fmt.Errorf("free space of the device: %w", err)
 		}
-		n.hard = max(n.hard, l.MinFree-free)
-		n.room = max(n.room, l.MinFree+grows+l.SegmentBytes/2-free)
+		wanted := l.MinFree + grows + l.SegmentBytes/2
+		if st.ReserveBytes < l.Reserve {
+			wanted += 2 * l.Reserve // from which on the store holds it again
+		}
+		n.room = max(n.room, wanted-free)
+		n.hard = max(n.hard, l.SegmentBytes+copyMargin-free) // alarms may use what is to be left free, but for room to rewrite
 		n.copy = max(0, free-copyMargin)
 	}
 	return n, nil

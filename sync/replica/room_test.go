@@ -159,8 +159,8 @@ func TestAlarmsGiveWayOldestFirstWhenNothingElseIsLeft(t *testing.T) {
 		r.fill(minor, 1, 60<<10)
 	}
 	used := r.used()
-	// Room to spare is not worth an alarm.
-	free := Limits{MinFree: 1 << 20, SegmentBytes: rigSegment, Free: func() (int64, error) { return 1 << 20, nil }}
+	// Neither room to spare nor what is to be left free is worth an alarm.
+	free := Limits{MinFree: 16 << 20, SegmentBytes: rigSegment, Free: func() (int64, error) { return 2 << 20, nil }}
 	r.keepRoom(free)
 	if telemetry.StartOffset() == 0 || major.StartOffset() != 0 || minor.StartOffset() != 0 {
 		t.Fatalf("starts %d, %d, %d", telemetry.StartOffset(), major.StartOffset(), minor.StartOffset())
@@ -168,8 +168,12 @@ func TestAlarmsGiveWayOldestFirstWhenNothingElseIsLeft(t *testing.T) {
 	if !r.m.cramped {
 		t.Fatal("room to spare is missing, and that is not known")
 	}
-	r.keepRoom(Limits{MaxBytes: used - 2*rigSegment})
-	if major.StartOffset() != 0 || minor.StartOffset() == 0 || minor.StartOffset() > 55 {
+	// Without any space left it is either the old ones or the new ones.
+	full := free
+	total := r.used()
+	full.Free = func() (int64, error) { return total + 7*rigSegment/4 - r.used(), nil }
+	r.keepRoom(full)
+	if major.StartOffset() != 0 || minor.StartOffset() == 0 || minor.StartOffset() > 45 {
 		t.Fatalf("starts %d, %d", major.StartOffset(), minor.StartOffset())
 	}
 	r.keepRoom(Limits{MaxBytes: used - 5*rigSegment})
@@ -205,5 +209,21 @@ func TestStoppingDoesNotWaitForRoom(t *testing.T) {
 	cancel()
 	if err := r.m.KeepRoom(ctx, Limits{MaxBytes: 1 << 20}); !errors.Is(err, context.Canceled) || p.StartOffset() != 0 {
 		t.Fatalf("start %d, %v", p.StartOffset(), err)
+	}
+}
+
+func TestRoomIsMadeForTheReserveOfAlarms(t *testing.T) {
+	r := newRig(t)
+	p := r.topic(1, "telemetry")
+	r.fill(p, 60, 60<<10)
+	l := r.device(r.used()+4<<20, 1<<20)
+	r.keepRoom(l)
+	if p.StartOffset() != 0 {
+		t.Fatalf("records went though there is room: start %d", p.StartOffset())
+	}
+	l.Reserve = 2 << 20 // not held
+	r.keepRoom(l)
+	if free, err := l.Free(); err != nil || p.StartOffset() == 0 || free < l.MinFree+2*l.Reserve {
+		t.Fatalf("start %d, %d bytes free, %v", p.StartOffset(), free, err)
 	}
 }
