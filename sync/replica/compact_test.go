@@ -293,6 +293,68 @@ func TestNothingOfTombstonesGoesWhileTheClockIsNotToBeBelieved(t *testing.T) {
 	}
 }
 
+func TestRecordsOfAnAbortedTransactionGoAndThoseOfAnOpenOneStay(t *testing.T) {
+	r := newRig(t)
+	p, other := r.compacted(nil)
+	add := func(b record.Batch) {
+		t.Helper()
+		a, err := p.AppendBatch(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.settle(a.Commit)
+	}
+	of := func(producer int64, key, value string) record.Batch {
+		var bl record.Builder
+		bl.Append(r.now.UnixMilli(), []byte(key), []byte(value), nil)
+		b := bl.Finish(0, -1, record.None, nil)
+		b[22] |= 1 << 4 // transactional
+		b.SetProducer(producer, 0, 0)
+		return b
+	}
+	end := func(producer int64, commit bool) {
+		add(record.NewMarker(producer, 0, record.Marker{Commit: commit}, r.now.UnixMilli()))
+	}
+	add(of(1, "a", "committed"))
+	end(1, true)
+	add(of(2, "a", "aborted"))
+	end(2, false)
+	add(of(3, "a", "open"))
+	r.settle(r.put(p, "a", "behind"))
+	r.settle(r.put(p, "a", "last"))
+	r.seal(other)
+	r.shed(other)
+	r.compact()
+	keys := func() (got []string) {
+		for _, rec := range r.contents(p) {
+			if at, rec, _ := strings.Cut(rec, ":"); rec[0] == 'a' {
+				got = append(got, at+":"+rec)
+			}
+		}
+		return got
+	}
+	if got := keys(); !slices.Equal(got, []string{"0:a=committed", "4:a=open", "5:a=behind", "6:a=last"}) {
+		t.Fatalf("%q", got)
+	}
+	end(3, true)
+	r.settle(r.put(p, "b", "1"))
+	r.seal(other)
+	r.shed(other)
+	r.eager() // the producers' last batches stay, without their records
+	r.compact()
+	if got := keys(); !slices.Equal(got, []string{"6:a=last"}) {
+		t.Fatalf("%q", got)
+	}
+	r.reopen()
+	p = r.partition("compacted", 0)
+	if k := p.log.Compaction(); k.Producers[2].Last != 2 || k.Stable != p.HighWatermark() {
+		t.Fatalf("%+v", k)
+	}
+	if got := keys(); !slices.Equal(got, []string{"6:a=last"}) {
+		t.Fatalf("%q", got)
+	}
+}
+
 func TestTopicThatIsCompactedAndDeletedLosesWhatIsOldToo(t *testing.T) {
 	r := newRig(t)
 	p, other := r.compacted(map[string]string{"cleanup.policy": "compact,delete", "retention.ms": "60000"})
