@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -393,6 +394,83 @@ func TestMaintainCompactsByItself(t *testing.T) {
 	r.shed(other)
 	waitFor(t, "the topic to be compacted", func() bool { return p.Ledger().Superseded > 0 })
 	r.wantContents(p, "2999:a=2999", "3000:b=1")
+}
+
+func TestReadersAndWritersGoOnWhileTopicsAreCompacted(t *testing.T) {
+	r := newRig(t)
+	p, other := r.compacted(nil)
+	r.eager()
+	ctx, stop := context.WithCancel(t.Context())
+	var writing, beside sync.WaitGroup
+	latest := make([]map[string]string, 3)
+	for w := range latest {
+		latest[w] = make(map[string]string)
+		writing.Go(func() {
+			rnd := rand.New(rand.NewPCG(uint64(w), 7))
+			for i := range 150 {
+				var last *store.Group
+				for range 10 {
+					key, value := fmt.Sprint("w", w, "-", rnd.IntN(30)), fmt.Sprint(i, strings.Repeat("+", rnd.IntN(300)))
+					latest[w][key] = value
+					last = r.put(p, key, value)
+				}
+				<-last.Done()
+				if i%10 == 0 {
+					r.fill(other, 2, 60<<10)
+				}
+			}
+		})
+	}
+	beside.Go(func() {
+		for ctx.Err() == nil {
+			if err := r.m.Compact(ctx); err != nil && ctx.Err() == nil {
+				t.Error(err)
+			}
+		}
+	})
+	beside.Go(func() {
+		for ctx.Err() == nil {
+			if err := r.m.Clean(ctx, Limits{MaxBytes: 5 << 20, SegmentBytes: 1 << 20}); err != nil && ctx.Err() == nil {
+				t.Error(err)
+			}
+		}
+	})
+	for range 2 {
+		beside.Go(func() {
+			for ctx.Err() == nil {
+				before := int64(-1)
+				for _, rec := range r.contents(p) {
+					text, _, _ := strings.Cut(rec, ":")
+					at, err := strconv.ParseInt(text, 10, 64)
+					if err != nil || at <= before {
+						t.Errorf("offset %s behind %d", text, before)
+						return
+					}
+					before = at
+				}
+			}
+		})
+	}
+	writing.Wait()
+	stop()
+	beside.Wait()
+	r.compact()
+	got := make(map[string]string)
+	for _, rec := range r.contents(p) {
+		_, rec, _ = strings.Cut(rec, ":")
+		k, v, _ := strings.Cut(rec, "=")
+		got[k] = v
+	}
+	want := make(map[string]string)
+	for _, l := range latest {
+		maps.Copy(want, l)
+	}
+	if !maps.Equal(got, want) {
+		t.Fatalf("%d keys, want %d", len(got), len(want))
+	}
+	if l := p.Ledger(); l.Accepted != 4500 || l.Superseded < 2000 || l.Stored != int64(len(r.contents(p))) {
+		t.Fatalf("%+v with %d records", l, len(r.contents(p)))
+	}
 }
 
 func TestRetentionDoesNotWaitForCompactionThatGivesWay(t *testing.T) {
