@@ -25,23 +25,27 @@ func (s *Store) absorbLoop() {
 	if !timer.Stop() {
 		<-timer.C
 	}
-	armed := false
+	var due time.Time // of the timer, zero when it does not run
+	arm := func(d time.Duration) {
+		if at := time.Now().Add(d); due.IsZero() || at.Before(due) { // what comes in the meantime does not put it off
+			timer.Reset(d)
+			due = at
+		}
+	}
 	for {
 		select {
 		case <-s.stop:
 			return
 		case <-s.absorbSoon:
-			switch {
-			case s.Refused() != nil:
-				timer.Reset(min(freeCheck, s.opt.AbsorbInterval))
-			case !armed:
-				timer.Reset(s.opt.AbsorbInterval)
+			if s.Refused() != nil {
+				arm(min(freeCheck, s.opt.AbsorbInterval))
+			} else {
+				arm(s.opt.AbsorbInterval)
 			}
-			armed = true
 			continue
 		case <-s.absorbNow:
 		case <-timer.C:
-			armed = false
+			due = time.Time{}
 		}
 		err := s.absorb(nil)
 		if err == nil {
@@ -52,9 +56,8 @@ func (s *Store) absorbLoop() {
 			s.reserve.fill(s.opt.MinFreeBytes)
 		}
 		s.markSoon()
-		if err != nil && !armed {
-			timer.Reset(freeCheck)
-			armed = true
+		if err != nil {
+			arm(freeCheck)
 		}
 	}
 }

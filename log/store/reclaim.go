@@ -52,13 +52,14 @@ func (s *Store) Reclaim() (freed int64, err error) {
 	}
 	starts := s.starts()
 	var sparse []*segment
+	rest := s.rest(starts)
 	for _, seg := range slices.Clone(s.sealed) {
-		live, all := s.liveBytes(seg, starts)
+		r := rest[seg]
 		switch {
-		case live == 0 && !s.standsFor(seg, starts):
+		case r.bytes == 0 && !r.stands:
 			freed += seg.bytes.Load()
 			errs = append(errs, s.drop(seg))
-		case live*100 < all*rewriteBelow:
+		case r.bytes*100 < seg.batchBytes*rewriteBelow:
 			sparse = append(sparse, seg)
 		}
 	}
@@ -136,26 +137,36 @@ func (s *Store) runsOf(seg *segment) map[uint32]runSummary {
 	return runs
 }
 
-// standsFor reports whether a segment without records tells that compaction took those of some offsets, as long as the
-// state does not say so.
-func (s *Store) standsFor(seg *segment, starts map[uint32]int64) bool {
-	for id, r := range s.runsOf(seg) {
-		if start, ok := starts[id]; ok && start < r.Next {
-			if p := s.state.Partitions[id]; p != nil && p.Cleaned < r.Next {
-				return true
-			}
-		}
-	}
-	return false
+// rest is what is left of a segment.
+type rest struct {
+	bytes  int64 // of batches in force
+	stands bool  // it tells that compaction took the records of some offsets, as long as the state does not say so
 }
 
-func (s *Store) liveBytes(seg *segment, starts map[uint32]int64) (live, all int64) {
-	for id, r := range s.runsOf(seg) {
-		if start, ok := starts[id]; ok && start < r.Next {
-			live += r.Bytes
+// rest returns what is left of every sealed segment that anything is left of. The caller holds absorbMu.
+func (s *Store) rest(starts map[uint32]int64) map[*segment]rest {
+	all := make(map[*segment]rest, len(s.sealed))
+	s.logsMu.RLock()
+	defer s.logsMu.RUnlock()
+	for id, l := range s.logs {
+		start, ok := starts[id]
+		if !ok {
+			continue
 		}
+		cleaned := int64(0)
+		if p := s.state.Partitions[id]; p != nil {
+			cleaned = p.Cleaned
+		}
+		l.mu.RLock()
+		for _, r := range l.sealed {
+			if start < r.Next {
+				have := all[r.seg]
+				all[r.seg] = rest{have.bytes + r.Bytes, have.stands || cleaned < r.Next}
+			}
+		}
+		l.mu.RUnlock()
 	}
-	return live, seg.batchBytes
+	return all
 }
 
 // drop forgets and deletes a sealed segment.

@@ -38,13 +38,22 @@ func (s *Store) Segments() []SegmentInfo {
 	s.absorbMu.Lock()
 	defer s.absorbMu.Unlock()
 	all := make([]SegmentInfo, 0, len(s.sealed)+1)
+	runs := make(map[*segment]map[uint32]Run, len(s.sealed))
 	for _, seg := range s.sealed {
-		info := SegmentInfo{Number: seg.number, Path: seg.path, Bytes: seg.bytes.Load(), BatchBytes: seg.batchBytes, Sealed: true, Created: seg.created, Runs: make(map[uint32]Run)}
-		for id, r := range s.runsOf(seg) {
-			info.Runs[id] = r.run()
-		}
-		all = append(all, info)
+		runs[seg] = make(map[uint32]Run)
+		all = append(all, SegmentInfo{Number: seg.number, Path: seg.path, Bytes: seg.bytes.Load(), BatchBytes: seg.batchBytes, Sealed: true, Created: seg.created, Runs: runs[seg]})
 	}
+	s.logsMu.RLock()
+	for id, l := range s.logs {
+		l.mu.RLock()
+		for _, r := range l.sealed {
+			if of := runs[r.seg]; of != nil {
+				of[id] = r.run()
+			}
+		}
+		l.mu.RUnlock()
+	}
+	s.logsMu.RUnlock()
 	active := s.active.Load()
 	info := SegmentInfo{Number: active.number, Path: active.path, Bytes: active.bytes.Load(), Created: active.created, Runs: make(map[uint32]Run)}
 	for _, r := range summarize(active.last, s.activeIndex).Partitions {

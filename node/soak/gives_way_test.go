@@ -301,12 +301,12 @@ func TestAlarmsAreTakenOnACardWithoutABlock(t *testing.T) {
 	if taken := alarms.acked.Load() - before; taken < 500 {
 		t.Errorf("%d alarms were taken in 5 s", taken)
 	}
-	cancel()
-	working.Wait()
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
-	held(4 << 20)
+	held(4 << 20) // while alarms arrive
+	cancel()
+	working.Wait()
 	if a := ledgers(t, n)[topicAlarms]; a != (counts{Accepted: alarms.acked.Load(), Stored: alarms.acked.Load()}) {
 		t.Errorf("alarms: %+v, %d were acknowledged", a, alarms.acked.Load())
 	}
