@@ -36,7 +36,8 @@ func exitCodesTopic() *cobra.Command {
 		Long: `Exit codes:
 
   0    done; also when whatever read the output stopped reading (culvert consume ... | head)
-  1    failed; of status: the node is not ready; of doctor: something must be mended
+  1    failed; of status: the node is not ready; of doctor: something must be mended; of log verify, dump and repair:
+       something is damaged
   2    the command line or the configuration is wrong; nothing was done
   3    the node cannot be reached
   4    there is no such topic or partition

@@ -38,7 +38,7 @@ Start a node (no configuration needed), publish a reading, read it back, look at
 	for group, commands := range map[string][]*cobra.Command{
 		groupNode:   {newRunCmd(newNode), newConfigCmd(), newRouteCmd()},
 		groupClient: {newTopicCmd(), newProduceCmd(), newConsumeCmd(), newStatusCmd()},
-		groupTool:   {newDoctorCmd(), newReplayCmd(), newSimulateCmd(), newBenchCmd(), newDemoCmd(), newVersionCmd()},
+		groupTool:   {newDoctorCmd(), newLogCmd(), newReplayCmd(), newSimulateCmd(), newBenchCmd(), newDemoCmd(), newVersionCmd()},
 	} {
 		for _, cmd := range commands {
 			cmd.GroupID = group
