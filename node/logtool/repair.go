@@ -27,6 +27,7 @@ var ErrInUse = fsx.ErrLocked
 type RepairOptions struct {
 	SegmentBytes int64
 	JournalBytes int64 // of a journal that has to be made anew; one that is whole keeps its size
+	DirectBytes  int64 // from which a group does not go to the journal
 	DryRun       bool
 	Logger       *slog.Logger
 }
@@ -93,7 +94,7 @@ func (t *Target) plan(v *Verdict) []Mended {
 		if m == nil {
 			m = &Mended{File: p.File, Gone: []Range{}}
 			if _, err := os.Lstat(filepath.Join(t.Dir, p.File)); err == nil {
-				m.Kept, m.Rebuilt = freeName(t.Dir, p.File), p.File != store.JournalFile
+				m.Kept, m.Rebuilt = freeName(t.Dir, p.File), p.File != store.JournalFile || t.headless()
 			}
 			byFile[p.File] = m
 		}
@@ -109,6 +110,16 @@ func (t *Target) plan(v *Verdict) []Mended {
 		all = append(all, *m)
 	}
 	return all
+}
+
+// headless reports whether the journal has lost its header alone.
+func (t *Target) headless() bool {
+	scan, err := store.ScanJournal(t.Journal)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = scan.Close() }() // it was only read
+	return scan.Header() != nil
 }
 
 // freeName returns the name that a damaged file would get.
@@ -128,7 +139,7 @@ func (t *Target) mend(ctx context.Context, opt RepairOptions, r *Repair) error {
 		return err
 	}
 	st, err := store.Open(store.Options{
-		Dir: t.Dir, SegmentBytes: opt.SegmentBytes, JournalBytes: opt.JournalBytes, Logger: opt.Logger,
+		Dir: t.Dir, SegmentBytes: opt.SegmentBytes, JournalBytes: opt.JournalBytes, DirectBytes: opt.DirectBytes, Logger: opt.Logger,
 		Metrics: store.NewMetrics(prometheus.NewRegistry()),
 	})
 	if err != nil {
@@ -245,7 +256,7 @@ func (t *Target) salvage(ctx context.Context, st *store.Store, v *Verdict) error
 func (t *Target) mended(all []store.Damage, n names) []Mended {
 	out := []Mended{}
 	for _, d := range all {
-		m := Mended{Text: []string{oneLine(d.Err)}, Gone: []Range{}}
+		m := Mended{Text: []string{withoutPath(d.Err)}, Gone: []Range{}}
 		if d.Path != t.Dir {
 			m.Kept = filepath.Base(d.Path)
 			m.File, _, _ = strings.Cut(m.Kept, ".damaged")
@@ -264,6 +275,18 @@ func (t *Target) mended(all []store.Damage, n names) []Mended {
 		out = append(out, m)
 	}
 	return out
+}
+
+// withoutPath is the text of an error without the path that it names.
+func withoutPath(err error) string {
+	d, ok := errors.AsType[*store.DamageError](err)
+	switch {
+	case !ok:
+		return oneLine(err)
+	case d.Commit != 0:
+		return fmt.Sprintf("commit %d: %s", d.Commit, oneLine(d.Err))
+	}
+	return oneLine(d.Err)
 }
 
 // tellGone makes what was found to be gone before, and is not there now, part of what is told.

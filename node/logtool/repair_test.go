@@ -15,7 +15,7 @@ import (
 )
 
 func repairOptions() RepairOptions {
-	return RepairOptions{SegmentBytes: logtest.SegmentBytes, JournalBytes: logtest.JournalBytes, Logger: slog.New(slog.DiscardHandler)}
+	return RepairOptions{SegmentBytes: logtest.SegmentBytes, JournalBytes: logtest.JournalBytes, DirectBytes: logtest.DirectBytes, Logger: slog.New(slog.DiscardHandler)}
 }
 
 // checkRepair repairs a damaged log and checks that nothing which could be read before is gone, that the damaged files are

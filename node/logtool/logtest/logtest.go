@@ -30,13 +30,14 @@ func Begin() time.Time { return time.UnixMilli(1_790_000_000_000).UTC() }
 const (
 	SegmentBytes = 64 << 10
 	JournalBytes = 96 << 10
+	DirectBytes  = 4 << 10
 )
 
 // Options are those of the log's store.
 func Options(dir string) store.Options {
 	now := Begin()
 	return store.Options{
-		Dir: dir, SegmentBytes: SegmentBytes, JournalBytes: JournalBytes, DirectBytes: 4 << 10, AbsorbBytes: 1 << 30, AbsorbInterval: time.Hour,
+		Dir: dir, SegmentBytes: SegmentBytes, JournalBytes: JournalBytes, DirectBytes: DirectBytes, AbsorbBytes: 1 << 30, AbsorbInterval: time.Hour,
 		Now:    func() time.Time { now = now.Add(time.Minute); return now },
 		Logger: slog.New(slog.DiscardHandler), Metrics: store.NewMetrics(prometheus.NewRegistry()),
 	}
