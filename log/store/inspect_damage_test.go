@@ -311,10 +311,31 @@ func TestACommitThatWasNotFinishedIsNoDamage(t *testing.T) {
 	}
 }
 
+// smallStore is a store that was killed, with a sealed segment, an active one, and groups in a small journal.
+func smallStore(t testing.TB) string {
+	t.Helper()
+	opt := testOptions(t.TempDir())
+	opt.SegmentBytes, opt.JournalBytes, opt.DirectBytes, opt.AbsorbBytes = 16<<10, 32<<10, 4<<10, 1<<30
+	s, err := Open(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, q := newSource(t, s, "p", 0), newSource(t, s, "q", 1)
+	for range 3 {
+		p.mustAppend(t, 2, 2500)
+		q.mustAppend(t, 2, 200)
+	}
+	dir := copyDir(t, opt.Dir)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 func FuzzInspectSegment(f *testing.F) {
-	closed, _ := busyStore(f)
+	dir := smallStore(f)
 	for _, n := range []uint64{1, 2} {
-		f.Add(read(f, segmentPath(closed, n)), uint32(5000), uint64(1))
+		f.Add(read(f, segmentPath(dir, n)), uint32(5000), uint64(1))
 	}
 	f.Fuzz(func(t *testing.T, data []byte, at uint32, xor uint64) {
 		data = bytes.Clone(data)
@@ -341,8 +362,7 @@ func FuzzInspectSegment(f *testing.F) {
 }
 
 func FuzzInspectJournal(f *testing.F) {
-	_, killed := busyStore(f)
-	f.Add(read(f, filepath.Join(killed, JournalFile)), uint32(4100), uint64(1), uint64(0))
+	f.Add(read(f, filepath.Join(smallStore(f), JournalFile)), uint32(4100), uint64(1), uint64(0))
 	path := filepath.Join(f.TempDir(), JournalFile)
 	f.Fuzz(func(t *testing.T, data []byte, at uint32, xor, absorbed uint64) {
 		data = bytes.Clone(data)
