@@ -41,8 +41,8 @@ func addLogPlace(cmd *cobra.Command) *settings {
 	return s
 }
 
-// findLog finds the log that a command line means, and warns where a node runs on it.
-func findLog(cmd *cobra.Command, s *settings, args []string) (*logtool.Target, error) {
+// findLog finds the log that a command line means.
+func findLog(s *settings, args []string) (*logtool.Target, error) {
 	var path string
 	if len(args) > 0 {
 		if s.cmd.Flags().Changed("data-dir") {
@@ -63,10 +63,14 @@ func findLog(cmd *cobra.Command, s *settings, args []string) (*logtool.Target, e
 	if err != nil {
 		return nil, err
 	}
-	if t.Owner != logtool.Nobody {
-		fmt.Fprintf(cmd.ErrOrStderr(), "culvert: %s is in use by a node%s: what is shown may be moving\n", printable(t.Dir), process(t.Owner))
-	}
 	return t, nil
+}
+
+// warnMoving warns where a node runs on a log that is read.
+func warnMoving(w io.Writer, t *logtool.Target) {
+	if t.Owner != logtool.Nobody {
+		fmt.Fprintf(w, "culvert: %s is in use by a node%s: what is shown may be moving\n", printable(t.Dir), process(t.Owner))
+	}
 }
 
 func process(pid int) string {

@@ -66,10 +66,11 @@ func (o *logDump) run(cmd *cobra.Command, s *settings, args []string) error {
 	case o.batches && cmd.Flags().Changed("format") && o.format != "json":
 		return usage("--batches prints a table, or json: --format %q does not go with it", o.format)
 	}
-	t, err := findLog(cmd, s, args)
+	t, err := findLog(s, args)
 	if err != nil {
 		return err
 	}
+	warnMoving(cmd.ErrOrStderr(), t)
 	w := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
 	out := logtool.Output{Problem: func(p logtool.Problem) {
 		if p.Harmless {

@@ -29,10 +29,11 @@ Records are not read for this, so that not all damage shows: culvert log verify 
 	s := addLogPlace(cmd)
 	out := addOutput(cmd, "table", "json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		t, err := findLog(cmd, s, args)
+		t, err := findLog(s, args)
 		if err != nil {
 			return err
 		}
+		warnMoving(cmd.ErrOrStderr(), t)
 		in, err := t.Inspect(cmd.Context())
 		if err != nil {
 			return err

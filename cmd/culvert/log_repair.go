@@ -35,9 +35,12 @@ something is left that could not be mended; with --dry-run, which only reads, it
 		if err != nil {
 			return err
 		}
-		t, err := findLog(cmd, s, args)
+		t, err := findLog(s, args)
 		if err != nil {
 			return err
+		}
+		if dry {
+			warnMoving(cmd.ErrOrStderr(), t)
 		}
 		w := cmd.OutOrStdout()
 		r, err := t.Repair(cmd.Context(), logtool.RepairOptions{

@@ -27,10 +27,11 @@ acknowledged. The exit code is 0 when the log is whole and 1 when something is d
 	s := addLogPlace(cmd)
 	out := addOutput(cmd, "text", "json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		t, err := findLog(cmd, s, args)
+		t, err := findLog(s, args)
 		if err != nil {
 			return err
 		}
+		warnMoving(cmd.ErrOrStderr(), t)
 		w := cmd.OutOrStdout()
 		v, err := t.Verify(cmd.Context(), tellProblems(w, out.kind))
 		if err != nil {
