@@ -23,7 +23,7 @@ type slabPool struct {
 
 // slabSize returns the pool for n bytes and the size of its slabs: a power of two and some eighths of it.
 func slabSize(n int) (index, size int) {
-	exp := bits.Len(uint(n-1)) - 1 //nolint:gosec // n is positive
+	exp := bits.Len(uint(n-1)) - 1
 	step := 1 << exp / slabSteps
 	k := (n - 1<<exp + step - 1) / step // 1 to slabSteps
 	return exp*slabSteps + k - 1, 1<<exp + k*step

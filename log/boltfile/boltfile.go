@@ -172,7 +172,7 @@ func (w *walk) elements(id uint64, p []byte, in bounds, depth int) {
 
 // slice returns n bytes at position pos behind element i, nil if they do not lie in the page.
 func slice(p []byte, i int, pos, n uint32) []byte {
-	from := uint64(headSize+i*elemSize) + uint64(pos)
+	from := uint64(headSize+i*elemSize) + uint64(pos) //nolint:gosec // a length is not negative
 	if from+uint64(n) > uint64(len(p)) {
 		return nil
 	}

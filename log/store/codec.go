@@ -54,7 +54,7 @@ func (o op) encode() []byte {
 	b = binary.BigEndian.AppendUint32(b, o.info.ID)
 	i64 := func(all ...int64) {
 		for _, v := range all {
-			b = binary.BigEndian.AppendUint64(b, uint64(v)) //nolint:gosec // two's complement on disk
+			b = binary.BigEndian.AppendUint64(b, uint64(v))
 		}
 	}
 	i64(o.at)
@@ -162,7 +162,7 @@ func (s *State) encode() []byte {
 func (p *PartitionState) append(b []byte) []byte {
 	i64 := func(all ...int64) {
 		for _, v := range all {
-			b = binary.BigEndian.AppendUint64(b, uint64(v)) //nolint:gosec // two's complement on disk
+			b = binary.BigEndian.AppendUint64(b, uint64(v))
 		}
 	}
 	count := func(n int) { b = binary.BigEndian.AppendUint32(b, uint32(n)) } //nolint:gosec // bounded by memory
@@ -171,20 +171,20 @@ func (p *PartitionState) append(b []byte) []byte {
 	i64(p.Start, p.Next, p.Cleaned, p.Expired, p.Lost, p.Damaged)
 	count(len(p.Epochs))
 	for _, e := range p.Epochs {
-		b = binary.BigEndian.AppendUint32(b, uint32(e.Epoch)) //nolint:gosec // read as an int32 again
+		b = binary.BigEndian.AppendUint32(b, uint32(e.Epoch))
 		i64(e.Start)
 	}
 	count(len(p.Producers))
 	for _, id := range slices.Sorted(maps.Keys(p.Producers)) {
 		pr := p.Producers[id]
 		i64(id)
-		b = binary.BigEndian.AppendUint16(b, uint16(pr.Epoch))            //nolint:gosec // read as an int16 again
-		b = binary.BigEndian.AppendUint32(b, uint32(pr.CoordinatorEpoch)) //nolint:gosec // read as an int32 again
+		b = binary.BigEndian.AppendUint16(b, uint16(pr.Epoch))
+		b = binary.BigEndian.AppendUint32(b, uint32(pr.CoordinatorEpoch))
 		i64(pr.Time, pr.TxnStart)
 		b = append(b, byte(len(pr.Batches))) //nolint:gosec // at most producerWindow
 		for _, d := range pr.Batches {
-			b = binary.BigEndian.AppendUint32(b, uint32(d.BaseSequence)) //nolint:gosec // read as an int32 again
-			b = binary.BigEndian.AppendUint32(b, uint32(d.LastSequence)) //nolint:gosec // likewise
+			b = binary.BigEndian.AppendUint32(b, uint32(d.BaseSequence))
+			b = binary.BigEndian.AppendUint32(b, uint32(d.LastSequence))
 			i64(d.BaseOffset, d.NextOffset)
 		}
 	}

@@ -94,7 +94,7 @@ func (r *commitReader) add(k, v []byte) {
 		b, err := checkBatch(k, v)
 		if err != nil {
 			r.fail(fmt.Errorf("partition %d: %w", id, err))
-			r.bad = append(r.bad, badBatch{id, int64(binary.BigEndian.Uint64(k[4:])), v}) //nolint:gosec // two's complement on disk
+			r.bad = append(r.bad, badBatch{id, int64(binary.BigEndian.Uint64(k[4:])), v})
 			return
 		}
 		r.entries = append(r.entries, Entry{id, b})
@@ -201,7 +201,7 @@ func (h *header) read(path [][]byte, key, value []byte, number uint64) error {
 		if err != nil || len(body) < 32 || binary.BigEndian.Uint64(body) != number {
 			return errors.Join(errors.New("header"), err)
 		}
-		h.created = time.UnixMilli(int64(binary.BigEndian.Uint64(body[8:]))) //nolint:gosec // two's complement on disk
+		h.created = time.UnixMilli(int64(binary.BigEndian.Uint64(body[8:])))
 		h.last, h.tx = binary.BigEndian.Uint64(body[16:]), max(h.tx, binary.BigEndian.Uint64(body[24:]))
 	case bytes.Equal(key, keyState):
 		h.state = value
@@ -257,7 +257,7 @@ func shapeOf(k, v []byte) (record.Batch, error) {
 		return nil, err
 	case len(rest) != 0:
 		return nil, fmt.Errorf("%d bytes behind a batch", len(rest))
-	case uint64(b.BaseOffset()) != binary.BigEndian.Uint64(k[4:]): //nolint:gosec // two's complement on disk
+	case uint64(b.BaseOffset()) != binary.BigEndian.Uint64(k[4:]):
 		return nil, fmt.Errorf("batch at offset %d says %d", binary.BigEndian.Uint64(k[4:]), b.BaseOffset())
 	}
 	return b, nil

@@ -441,18 +441,14 @@ func (l *Log) drop() {
 	l.gone, l.tail, l.active, l.sealed = true, nil, nil, nil
 }
 
-// forget drops the partition's run in a sealed segment that goes out of service, and returns it.
-func (l *Log) forget(seg *segment) (runSummary, bool) {
+// forget drops the partition's run in a sealed segment that goes out of service.
+func (l *Log) forget(seg *segment) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.partial = partialRun{}
-	i := slices.IndexFunc(l.sealed, func(r sealedRun) bool { return r.seg == seg })
-	if i < 0 {
-		return runSummary{}, false
+	if i := slices.IndexFunc(l.sealed, func(r sealedRun) bool { return r.seg == seg }); i >= 0 {
+		l.sealed = slices.Delete(slices.Clone(l.sealed), i, i+1)
 	}
-	r := l.sealed[i].runSummary
-	l.sealed = slices.Delete(slices.Clone(l.sealed), i, i+1)
-	return r, true
 }
 
 // replace puts the run of a rewritten segment in the place of the old one's.

@@ -230,7 +230,7 @@ func (s *Store) rescueNewest(r *recovery, seg *segment, cause error) bool {
 		return false
 	}
 	r.summaries[out.segment] = out.summary()
-	r.unknown = r.unknown || out.segment.last < r.settled
+	r.unknown = r.unknown || out.last < r.settled
 	s.sealed[len(s.sealed)-1] = out.segment
 	s.state = out.state
 	return true

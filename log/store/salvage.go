@@ -157,8 +157,8 @@ func (b badBatch) span() int64 {
 }
 
 func be32(b []byte) int32 {
-	return int32(uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3]))
-} //nolint:gosec // two's complement
+	return int32(binary.BigEndian.Uint32(b))
+}
 
 // missing compares what is there of the partitions with what a sealed segment had of them.
 func (w *wreck) missing(runs map[uint32]runSummary) map[uint32][]lostRange {
@@ -416,7 +416,7 @@ func holeOps(lost map[uint32][]lostRange) []op {
 // segmentBlock is what a segment says of itself.
 func segmentBlock(number, before, tx uint64, created time.Time) []byte {
 	body := binary.BigEndian.AppendUint64(nil, number)
-	body = binary.BigEndian.AppendUint64(body, uint64(created.UnixMilli())) //nolint:gosec // two's complement on disk
+	body = binary.BigEndian.AppendUint64(body, uint64(created.UnixMilli()))
 	body = binary.BigEndian.AppendUint64(body, before)
 	return seal(segmentMagic, binary.BigEndian.AppendUint64(body, tx))
 }
