@@ -40,13 +40,23 @@ func (l *Limits) In(number uint64) func(id uint32) (from, to int64) {
 	if !ok {
 		place = len(l.least)
 	}
+	return l.behind(place + 1)
+}
+
+// Before returns the limits in what there was before the segment of a number, which was added.
+func (l *Limits) Before(number uint64) func(id uint32) (from, to int64) {
+	return l.behind(l.segments[number])
+}
+
+// behind returns the limits in what the segments from a place on may have truncated.
+func (l *Limits) behind(place int) func(id uint32) (from, to int64) {
 	return func(id uint32) (from, to int64) {
 		p := l.final.Partitions[id]
 		if p == nil {
 			return 0, 0
 		}
 		to = p.Next
-		for _, later := range l.least[min(place+1, len(l.least)):] {
+		for _, later := range l.least[min(place, len(l.least)):] {
 			if offset, ok := later[id]; ok {
 				to = min(to, offset)
 			}

@@ -82,6 +82,8 @@ func (p *pending) find() {
 		case p.overwritten(f):
 		case have || f.seq <= p.opt.Absorbed || f.kind != frameGroup:
 			p.problem(Problem{Harmless: true, Err: fmt.Errorf("the frame at byte %d, which is not needed, is not whole", at)})
+		case f.seq > last: // no group comes behind one that is not there: its number is wrong, too
+			p.problem(Problem{Harmless: true, Err: fmt.Errorf("the frame at byte %d is not whole, and says that it is group %d: it is not needed, or was not finished", at, f.seq)})
 		default:
 			p.problem(Problem{Commit: f.seq, Err: fmt.Errorf("group %d at byte %d: checksum does not match", f.seq, at)})
 		}

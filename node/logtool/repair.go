@@ -112,6 +112,17 @@ func (t *Target) plan(v *Verdict) []Mended {
 	return all
 }
 
+// looksUnsealed reports whether a file is a segment that is not the newest, and not sealed for all that shows: the store
+// would seal it.
+func (t *Target) looksUnsealed(name string) bool {
+	path := filepath.Join(t.Dir, name)
+	if n := len(t.Segments); n == 0 || name == store.JournalFile || t.Segments[n-1].Path == path {
+		return false
+	}
+	r, err := store.InspectSegment(path, store.InspectOptions{HeaderOnly: true})
+	return err == nil && !r.Sealed
+}
+
 // headless reports whether the journal has lost its header alone.
 func (t *Target) headless() bool {
 	scan, err := store.ScanJournal(t.Journal)
@@ -174,7 +185,7 @@ func (t *Target) prepare(opt *RepairOptions, r *Repair) error {
 	}
 	defer func() { _ = lock.Close() }() // the store takes it again
 	for _, m := range t.plan(r.Before) {
-		if !m.meta || m.Kept == "" {
+		if m.Kept == "" || !m.meta && !t.looksUnsealed(m.File) {
 			continue
 		}
 		if err := copyFile(filepath.Join(t.Dir, m.File), filepath.Join(t.Dir, m.Kept)); err != nil {

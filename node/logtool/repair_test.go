@@ -2,6 +2,7 @@ package logtool
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -58,10 +59,31 @@ func checkRepair(t *testing.T, dir string, whole []string) (gone []string, r *Re
 	if lost := without(before, after); len(lost) > 0 {
 		t.Errorf("%d records could be read before the repair and cannot any more: %.200v; mended: %+v", len(lost), lost, r.Mended)
 	}
+	checkGoesOn(t, dir)
 	if made := without(after, whole); len(made) > 0 {
 		t.Errorf("%d records were never written: %.200v", len(made), made)
 	}
 	return without(whole, after), r
+}
+
+// checkGoesOn appends to a log that was repaired, and checks that it is whole.
+func checkGoesOn(t *testing.T, dir string) {
+	t.Helper()
+	w, err := logtest.Reopen(logtest.Options(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 * w.Partitions() {
+		if err := w.Append(i%w.Partitions(), 2, 3000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if v := verified(t, find(t, dir)); !v.Whole() {
+		t.Errorf("not whole after it was repaired and went on: %v", v.Problems)
+	}
 }
 
 // without returns the lines of a that are not in b.
@@ -158,14 +180,21 @@ func TestEveryKindOfDamageIsFoundAndRepaired(t *testing.T) {
 	}
 }
 
+var (
+	flipSeed   = flag.Uint64("flip-seed", 0, "seed of the bits that are flipped; 0 is another one each time")
+	flipRounds = flag.Int("flip-rounds", 40, "how often bits are flipped")
+)
+
 // TestFlippedBitsAreFoundAndRepaired flips a few bits per round.
 func TestFlippedBitsAreFoundAndRepaired(t *testing.T) {
-	const rounds = 40
-	seed := rand.Uint64()
+	seed := *flipSeed
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	samples := []string{sample(t, true), sample(t, false)}
-	for range rounds {
+	for range *flipRounds {
 		origin := samples[rnd.IntN(2)]
 		whole, _ := dumped(t, find(t, origin), everything)
 		dir := copyOf(t, origin)

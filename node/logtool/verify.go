@@ -236,7 +236,8 @@ func (v *verification) follow(before, r *store.SegmentReport, held spans) {
 		if q := before.After.Partitions[id]; q != nil {
 			from = q.Next
 		}
-		for _, g := range notKnown(v.s.final.Partitions[id], from, p.Next, slices.Concat(held[id], v.gone[id])) {
+		_, limit := v.s.limits.Before(r.Number)(id)
+		for _, g := range notKnown(v.s.final.Partitions[id], from, min(p.Next, limit), slices.Concat(held[id], v.gone[id])) {
 			v.add(Problem{File: file, Of: &Range{v.names.place(id), g.from, g.to}, Text: text})
 			v.gone.add(id, g.from, g.to)
 		}

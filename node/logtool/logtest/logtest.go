@@ -68,6 +68,23 @@ func New(opt store.Options) (*Writer, error) {
 	return w, nil
 }
 
+// Reopen opens a log that is there; its partitions are those that it has, in the order of their ids.
+func Reopen(opt store.Options) (*Writer, error) {
+	st, err := store.Open(opt)
+	if err != nil {
+		return nil, err
+	}
+	w := &Writer{Store: st, ts: Begin().UnixMilli()}
+	set := &partition.Settings{Codec: record.None}
+	for _, state := range st.States() {
+		w.partitions = append(w.partitions, partition.New(st, set, state, func() {}))
+	}
+	return w, nil
+}
+
+// Partitions returns how many partitions there are.
+func (w *Writer) Partitions() int { return len(w.partitions) }
+
 // Partition returns one of the partitions.
 func (w *Writer) Partition(i int) *partition.Partition { return w.partitions[i] }
 
