@@ -193,21 +193,25 @@ const verifyBeside = 256 << 10
 // verify returns how many of the first batches are whole, and what is wrong with the next. Reading them from the device,
 // or memory, takes as long as sending them, so that a second processor helps.
 func (l *Log) verify(seg *segment, batches []record.Batch) (whole int, err error) {
-	total, half, n := 0, 0, 0
+	now, total, half, n := l.st.verified.clock(), 0, 0, 0
 	for _, b := range batches {
-		total += len(b)
+		if !l.st.verified.recently(seg, l.id, b, now) {
+			total += len(b)
+		}
 	}
 	if total < verifyBeside {
-		return verifyAll(seg, batches)
+		return l.verifyAll(seg, batches, now)
 	}
 	for ; n < total/2; half++ {
-		n += len(batches[half])
+		if b := batches[half]; !l.st.verified.recently(seg, l.id, b, now) {
+			n += len(b)
+		}
 	}
 	var behind int
 	var bad error
 	var wg sync.WaitGroup
-	wg.Go(func() { behind, bad = verifyAll(seg, batches[half:]) })
-	if whole, err = verifyAll(seg, batches[:half]); err == nil {
+	wg.Go(func() { behind, bad = l.verifyAll(seg, batches[half:], now) })
+	if whole, err = l.verifyAll(seg, batches[:half], now); err == nil {
 		wg.Wait()
 		return half + behind, bad
 	}
@@ -215,11 +219,14 @@ func (l *Log) verify(seg *segment, batches []record.Batch) (whole int, err error
 	return whole, err
 }
 
-func verifyAll(seg *segment, batches []record.Batch) (whole int, err error) {
+func (l *Log) verifyAll(seg *segment, batches []record.Batch, now uint64) (whole int, err error) {
 	err = guard(seg, func() error {
 		for _, b := range batches {
-			if !b.VerifyCRC() {
-				return seg.damaged(0, fmt.Errorf("batch at offset %d: checksum does not match", b.BaseOffset()))
+			if !l.st.verified.recently(seg, l.id, b, now) {
+				if !b.VerifyCRC() {
+					return seg.damaged(0, fmt.Errorf("batch at offset %d: checksum does not match", b.BaseOffset()))
+				}
+				l.st.verified.note(seg, l.id, b, now)
 			}
 			whole++
 		}

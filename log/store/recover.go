@@ -65,6 +65,7 @@ func Open(opt Options) (_ *Store, err error) {
 		activeIndex: make(map[uint32][]indexEntry), logs: make(map[uint32]*Log), replayed: make(map[uint32]int64), skipped: make(map[uint32][]Hole),
 	}
 	s.room = sync.NewCond(&s.mu)
+	s.verified.start = time.Now()
 	s.SetLinger(opt.Linger)
 	defer func() {
 		if err != nil {

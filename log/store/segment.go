@@ -41,6 +41,7 @@ var (
 type segment struct {
 	path   string
 	number uint64
+	serial uint64 // of all segments that the process has had to do with
 	faults fsx.Faults
 	mapped int // size of the map, bytes
 
@@ -60,6 +61,9 @@ type segment struct {
 	checked bool
 	gone    error // why nobody may begin to read it any more: errGone, ErrClosed
 }
+
+// serials counts openings of segments.
+var serials atomic.Uint64
 
 func segmentPath(dir string, number uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("%020d%s", number, segmentSuffix))
@@ -94,7 +98,7 @@ func createSegment(dir string, number, last uint64, mapped int, now time.Time, s
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	g := &segment{path: path, number: number, last: last, faults: faults, mapped: mapped, created: now, checked: true}
+	g := &segment{path: path, number: number, serial: serials.Add(1), last: last, faults: faults, mapped: mapped, created: now, checked: true}
 	var err error
 	if g.db, err = bolt.Open(tmp, 0o600, boltOptions(mapped, false)); err != nil {
 		return nil, fmt.Errorf("create segment %s: %w", path, err)
@@ -133,6 +137,7 @@ func (g *segment) open(readOnly bool) error {
 		}
 		g.checked = true
 	}
+	g.serial = serials.Add(1)
 	return guard(g, func() error {
 		mapped := g.mapped
 		if readOnly {

@@ -135,7 +135,8 @@ type Store struct {
 	replayed map[uint32]int64
 	skipped  map[uint32][]Hole
 
-	reserve *reserve
+	reserve  *reserve
+	verified verified
 
 	damageMu sync.Mutex
 	damage   []Damage // guarded by damageMu
