@@ -14,7 +14,7 @@ const (
 	verifiedFor = 10 * time.Second
 	// verifiedLeast is the size from which on it is worth remembering.
 	verifiedLeast = 8 << 10
-	verifiedSlots = 1 << 15
+	verifiedSlots = 1 << 17
 )
 
 // verified remembers batches that were found whole a moment ago: a hash of where each is, and when.
