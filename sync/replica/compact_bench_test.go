@@ -83,6 +83,13 @@ func BenchmarkIngestBesideCompaction(b *testing.B) {
 // window is for how long compaction is held up, and let go on, in turn.
 const window = time.Second
 
+// paceWindow lets a window pass and returns what was counted in it.
+func paceWindow(counter *atomic.Int64) float64 {
+	n := counter.Load()
+	time.Sleep(window)
+	return float64(counter.Load() - n)
+}
+
 // besideCompaction appends until compaction has come to its end, and reports what was appended while it went on and while
 // it was held up, in windows that alternate, so that what else goes on in the machine falls on both.
 func besideCompaction(b *testing.B, m *Manager, in *Partition) {
@@ -110,14 +117,9 @@ func besideCompaction(b *testing.B, m *Manager, in *Partition) {
 	}
 	var alone, beside, windows float64
 	for ended := false; !ended && windows < 60 && !b.Failed(); windows++ {
-		count := func() float64 {
-			n := appended.Load()
-			time.Sleep(window)
-			return float64(appended.Load() - n)
-		}
-		alone += count()
+		alone += paceWindow(&appended)
 		gate.Unlock()
-		beside += count()
+		beside += paceWindow(&appended)
 		gate.Lock()
 		if err := in.AdvanceStart(in.HighWatermark()); err != nil {
 			b.Error(err)
