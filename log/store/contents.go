@@ -28,12 +28,13 @@ type commit struct {
 	entries []Entry // by partition and offset
 	bad     []badBatch
 	err     error // what is wrong with it; then ops and entries are those that are whole
+	summed  bool  // keys and operations are what was written
 }
 
 // badBatch is a batch that is not what was written.
 type badBatch struct {
 	partition uint32
-	base      int64
+	base      int64 // as its key says
 	data      []byte
 }
 
@@ -72,7 +73,11 @@ type commitReader struct {
 	commit
 	sum   commitSum
 	check []byte
+	raw   []rawEntry
 }
+
+// rawEntry is an entry of a commit as it was found.
+type rawEntry struct{ k, v []byte }
 
 func (r *commitReader) fail(err error) {
 	if r.err == nil {
@@ -90,6 +95,12 @@ func (r *commitReader) add(k, v []byte) {
 		return
 	}
 	r.sum.add(k, v)
+	r.raw = append(r.raw, rawEntry{k, v})
+	r.take(k, v)
+}
+
+// take reads an entry.
+func (r *commitReader) take(k, v []byte) {
 	if id := binary.BigEndian.Uint32(k); id != opPartition {
 		b, err := checkBatch(k, v)
 		if err != nil {
@@ -120,10 +131,51 @@ func (r *commitReader) end(before uint64) *commit {
 			r.seq = r.sum.seq
 		}
 	}
-	if !bytes.Equal(r.check, r.sum.encode()) {
+	if r.summed = bytes.Equal(r.check, r.sum.encode()); !r.summed {
 		r.fail(errors.New("it is not whole"))
+		r.mend()
 	}
 	return &r.commit
+}
+
+// mendable is the number of entries up to which a flipped bit is looked for in the keys of a commit.
+const mendable = 200
+
+// mend looks for one bit in what the sum covers that makes it right, and reads the commit as if it were not flipped. The
+// commit stays damaged all the same: bbolt finds nothing under such a key.
+func (r *commitReader) mend() {
+	body, err := unseal(checkMagic, r.check)
+	if err != nil { // it is the sum itself that is damaged
+		r.summed = true
+		return
+	}
+	if len(body) < 32 || int64(binary.BigEndian.Uint32(body[24:])) != int64(len(r.raw)) || len(r.raw) > mendable {
+		return
+	}
+	want := binary.BigEndian.Uint32(body[28:])
+	before := commitSum{}
+	for i, e := range r.raw {
+		covered := append(bytes.Clone(e.k), e.v[:min(len(e.v), 21)]...)
+		for bit := range len(covered) * 8 {
+			covered[bit/8] ^= 1 << (bit % 8)
+			sum := before
+			sum.crc = crc32.Update(sum.crc, castagnoli, covered)
+			for _, rest := range r.raw[i+1:] {
+				sum.add(rest.k, rest.v)
+			}
+			if sum.crc != want {
+				covered[bit/8] ^= 1 << (bit % 8)
+				continue
+			}
+			r.raw[i] = rawEntry{covered[:len(e.k):len(e.k)], append(covered[len(e.k):], e.v[min(len(e.v), 21):]...)}
+			r.ops, r.entries, r.bad, r.summed = nil, nil, nil, true
+			for _, e := range r.raw {
+				r.take(e.k, e.v)
+			}
+			return
+		}
+		before.add(e.k, e.v)
+	}
 }
 
 // header is what a segment says of itself.

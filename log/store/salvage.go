@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"slices"
+	"sort"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -131,29 +132,79 @@ func (w *wreck) replay(state *State) map[uint32][]lostRange {
 		for _, o := range c.ops {
 			state.applyOp(o)
 		}
-		for _, e := range c.entries {
-			state.NextID = max(state.NextID, e.Partition+1)
-			if p := state.Partitions[e.Partition]; p != nil {
-				lose(p, e.Batch.BaseOffset())
-				p.Apply(e.Batch)
+		c.entries = slices.DeleteFunc(c.entries, func(e Entry) bool {
+			p := state.Partitions[e.Partition]
+			if p == nil {
+				state.NextID = max(state.NextID, e.Partition+1)
+				return false
 			}
-		}
+			lose(p, e.Batch.BaseOffset())
+			p.Apply(e.Batch)
+			return false
+		})
 		for _, b := range c.bad {
-			if p := state.Partitions[b.partition]; p != nil && b.base >= p.Next {
-				lose(p, b.base+b.span())
+			if p := state.Partitions[b.partition]; p != nil {
+				lose(p, b.end(p.Next))
 			}
 		}
 	}
 	return lost
 }
 
-// span is how many offsets a damaged batch had: the larger of what its header says twice, within reason.
-func (b badBatch) span() int64 {
-	if len(b.data) < 61 {
-		return 1
+// distrust takes the batches out of commits whose keys are not what was written: whose they are is not known.
+func (w *wreck) distrust() {
+	for _, c := range w.commits {
+		if !c.summed {
+			c.entries, c.bad, w.broken = nil, nil, true
+		}
 	}
-	n := max(int64(be32(b.data[23:]))+1, int64(be32(b.data[57:])))
-	return min(max(n, 1), 1<<24)
+}
+
+// maxSpan is more than the offsets of any batch.
+const maxSpan = 1 << 24
+
+// end returns where a damaged batch of a partition that ends at next ended itself. Its base offset is what its key or its
+// header says, the nearer of the two; how many offsets it has, its header says twice, and the larger counts.
+func (b badBatch) end(next int64) int64 {
+	base, n := b.base, int64(1)
+	if len(b.data) >= 61 {
+		own := int64(binary.BigEndian.Uint64(b.data))
+		if base < next || own >= next && own < base {
+			base = own
+		}
+		n = max(int64(be32(b.data[23:]))+1, int64(be32(b.data[57:])), 1)
+	}
+	switch {
+	case base < next: // it is there, from elsewhere
+		return next
+	case base > next+maxSpan:
+		base = next
+	}
+	return base + min(n, maxSpan)
+}
+
+// fit takes batches out of damaged commits that are not where the segment's index has them: their keys are not what was
+// written.
+func (w *wreck) fit() {
+	index := make(map[uint32]packedIndex)
+	for id, raw := range w.header.index {
+		if ix, err := openIndex(raw); err == nil {
+			index[id] = ix
+		}
+	}
+	for _, c := range w.commits {
+		if c.summed {
+			continue
+		}
+		c.entries = slices.DeleteFunc(c.entries, func(e Entry) bool {
+			ix, ok := index[e.Partition]
+			if !ok {
+				return len(index) > 0
+			}
+			i := sort.Search(ix.len(), func(i int) bool { return ix.at(i).seq >= c.seq })
+			return i == ix.len() || ix.at(i).seq != c.seq || e.Batch.BaseOffset() < ix.at(i).base || e.Batch.NextOffset() > ix.at(i).next
+		})
+	}
 }
 
 func be32(b []byte) int32 {
@@ -243,15 +294,19 @@ func (s *Store) salvage(r rescue) saved {
 	defer end()
 	w := readWreck(data, r.seg.number)
 	w.inForce()
-	out.broken = w.broken
 	after := w.state
+	if after != nil {
+		w.state = after.clone() // as it was before the segment
+	}
 	if r.behind == nil {
 		if after == nil {
 			after = r.base()
 		}
+		w.distrust()
 		w.fill(r.before, r.spare)
 		out.lost = w.replay(after)
 		out.state = after
+		out.broken = w.broken
 	} else {
 		if r.runs == nil && w.header.summary != nil {
 			r.runs = make(map[uint32]runSummary)
@@ -259,6 +314,7 @@ func (s *Store) salvage(r rescue) saved {
 				r.runs[run.ID] = run
 			}
 		}
+		w.fit()
 		out.lost = w.missing(r.runs)
 		if behind, err := r.behind.beginning(); err == nil {
 			after = behind

@@ -269,9 +269,12 @@ func (p *PartitionState) expireProducers(before int64) {
 // given to another record.
 func (p *PartitionState) addHole(from, to, n int64) {
 	p.Next = max(p.Next, to)
+	if gone := p.Start - from; gone > 0 { // these had left before
+		from, n = p.Start, max(0, n-gone)
+	}
 	p.Damaged += n
-	if from >= p.Start || to > p.Start {
-		p.Holes = append(p.Holes, Hole{max(from, p.Start), to})
+	if from < to {
+		p.Holes = append(p.Holes, Hole{from, to})
 		slices.SortFunc(p.Holes, func(a, b Hole) int { return cmp.Compare(a.From, b.From) })
 	}
 }

@@ -17,7 +17,7 @@ func Build(ctx context.Context, dir, out, version string, env ...string) error {
 
 // BuildPackage builds another command of the tree in the same way.
 func BuildPackage(ctx context.Context, dir, pkg, out, version string, env ...string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false",
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-tags", "nethttpomithttp2",
 		"-ldflags", "-s -w -X main.version="+version, "-o", out, pkg)
 	cmd.Dir = dir
 	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0"), env...)
