@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -243,7 +244,16 @@ func versioned(magic string, version byte, body []byte) []byte {
 
 // TestAFileThatIsCutWhileItIsReadIsNoReasonToDie cuts the file after it was mapped, which is what a sector that cannot be
 // read looks like, too: reading the map faults.
+// emulated reports whether the machine below is of another kind: user mode emulation shows its processors.
+func emulated() bool {
+	text, err := os.ReadFile("/proc/cpuinfo")
+	return err == nil && strings.HasPrefix(runtime.GOARCH, "arm") && bytes.Contains(text, []byte("vendor_id"))
+}
+
 func TestAFileThatIsCutWhileItIsReadIsNoReasonToDie(t *testing.T) {
+	if emulated() {
+		t.Skip("emulation does not tell a page that is gone from a nil pointer")
+	}
 	closed, _ := busyStore(t)
 	path := segmentPath(closed, 2)
 	whole, err := InspectSegment(path, InspectOptions{Checksums: true})
