@@ -272,21 +272,33 @@ func (h *header) read(path [][]byte, key, value []byte, number uint64) error {
 	return nil
 }
 
+// openSized opens a file for reading that must fit into memory.
+func openSized(path string) (*os.File, int, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	st, err := f.Stat()
+	if err == nil && st.Size() > math.MaxInt {
+		err = fmt.Errorf("%s: %d bytes", path, st.Size())
+	}
+	if err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	return f, int(st.Size()), nil
+}
+
 // mapFile maps a whole file for reading; end takes the map away. Reading it may fault: see guard.
 func mapFile(path string) (data []byte, end func(), err error) {
-	f, err := os.Open(path)
+	f, size, err := openSized(path)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer f.Close()
-	st, err := f.Stat()
-	if err != nil || st.Size() == 0 {
-		return nil, func() {}, err
+	if size == 0 {
+		return nil, func() {}, nil
 	}
-	if st.Size() > math.MaxInt {
-		return nil, nil, fmt.Errorf("%s: %d bytes", path, st.Size())
-	}
-	if data, err = unix.Mmap(int(f.Fd()), 0, int(st.Size()), unix.PROT_READ, unix.MAP_SHARED); err != nil {
+	if data, err = unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ, unix.MAP_SHARED); err != nil {
 		return nil, nil, &os.PathError{Op: "mmap", Path: path, Err: err}
 	}
 	return data, func() { _ = unix.Munmap(data) }, nil // of a map that is there

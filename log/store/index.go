@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"sort"
 
 	"github.com/culvert-mq/culvert/log/record"
 )
@@ -59,6 +60,16 @@ func (p packedIndex) at(i int) indexEntry {
 		maxTime: int64(binary.BigEndian.Uint64(b[16:])), seq: binary.BigEndian.Uint64(b[24:]),
 		bytes: int64(binary.BigEndian.Uint64(b[32:])), records: int64(binary.BigEndian.Uint64(b[40:])),
 	}
+}
+
+// holds reports whether the index has a batch, in the commit of a sequence.
+func (p packedIndex) holds(seq uint64, b record.Batch) bool {
+	i := sort.Search(p.len(), func(i int) bool { return p.at(i).seq >= seq })
+	if i == p.len() {
+		return false
+	}
+	e := p.at(i)
+	return e.seq == seq && e.base <= b.BaseOffset() && b.NextOffset() <= e.next
 }
 
 // summary is what opening a store needs of a sealed segment.

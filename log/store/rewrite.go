@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"sort"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -140,9 +139,7 @@ func (s *Store) inForce(seg *segment, v view, fn func(seq uint64, entries []Entr
 			if !ok || e.Batch.NextOffset() <= starts[e.Partition] || e.Batch.NextOffset() > run.Next {
 				return true
 			}
-			ix := index[e.Partition]
-			i := sort.Search(ix.len(), func(i int) bool { return ix.at(i).seq >= c.seq })
-			return i == ix.len() || ix.at(i).seq != c.seq || e.Batch.NextOffset() > ix.at(i).next
+			return !index[e.Partition].holds(c.seq, e.Batch)
 		})
 		if len(live) == 0 {
 			return nil

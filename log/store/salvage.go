@@ -4,11 +4,8 @@ import (
 	"cmp"
 	"encoding/binary"
 	"errors"
-	"fmt"
-	"math"
 	"os"
 	"slices"
-	"sort"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -34,19 +31,15 @@ type wreck struct {
 
 // readImage reads a whole file into memory of its own. Blocks that the device cannot give are zeros.
 func readImage(path string) (data []byte, end func(), err error) {
-	f, err := os.Open(path)
+	f, size, err := openSized(path)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer f.Close()
-	st, err := f.Stat()
-	if err != nil || st.Size() == 0 {
-		return nil, func() {}, err
+	if size == 0 {
+		return nil, func() {}, nil
 	}
-	if st.Size() > math.MaxInt {
-		return nil, nil, fmt.Errorf("%s: %d bytes", path, st.Size())
-	}
-	data, err = unix.Mmap(-1, 0, int(st.Size()), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	data, err = unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 	if err != nil {
 		return nil, nil, &os.PathError{Op: "mmap", Path: path, Err: err}
 	}
@@ -132,16 +125,15 @@ func (w *wreck) replay(state *State) map[uint32][]lostRange {
 		for _, o := range c.ops {
 			state.applyOp(o)
 		}
-		c.entries = slices.DeleteFunc(c.entries, func(e Entry) bool {
+		for _, e := range c.entries {
 			p := state.Partitions[e.Partition]
 			if p == nil {
 				state.NextID = max(state.NextID, e.Partition+1)
-				return false
+				continue
 			}
 			lose(p, e.Batch.BaseOffset())
 			p.Apply(e.Batch)
-			return false
-		})
+		}
 		for _, b := range c.bad {
 			if p := state.Partitions[b.partition]; p != nil {
 				lose(p, b.end(p.Next))
@@ -201,8 +193,7 @@ func (w *wreck) fit() {
 			if !ok {
 				return len(index) > 0
 			}
-			i := sort.Search(ix.len(), func(i int) bool { return ix.at(i).seq >= c.seq })
-			return i == ix.len() || ix.at(i).seq != c.seq || e.Batch.BaseOffset() < ix.at(i).base || e.Batch.NextOffset() > ix.at(i).next
+			return !ix.holds(c.seq, e.Batch)
 		})
 	}
 }
